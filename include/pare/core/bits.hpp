@@ -1,0 +1,65 @@
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+namespace pare {
+
+/// The smallest integer not below a / b.
+constexpr std::size_t ceil_div(std::size_t a, std::size_t b) noexcept { return a / b + (a % b != 0 ? 1 : 0); }
+
+/// Stores a * b in `product` and returns true, or returns false if it does not fit.
+constexpr bool checked_multiply(std::size_t a, std::size_t b, std::size_t& product) noexcept {
+  if (b != 0 && a > std::numeric_limits<std::size_t>::max() / b) return false;
+  product = a * b;
+  return true;
+}
+
+/// Bytes that hold `count` codes of `bits` bits as a dense stream. Needs count * bits to fit in size_t.
+constexpr std::size_t packed_bytes(std::size_t count, int bits) noexcept {
+  const auto width = static_cast<std::size_t>(bits);
+  return count / 8 * width + ceil_div(count % 8 * width, 8);
+}
+
+/// The first `bytes` (at most 8) bytes at `p` as a little-endian integer, on any machine.
+constexpr std::uint64_t load_le(const std::uint8_t* p, std::size_t bytes) noexcept {
+  std::uint64_t word = 0;
+  for (std::size_t i = 0; i < bytes; ++i) word |= std::uint64_t{p[i]} << (8 * i);
+  return word;
+}
+
+/// Writes the low `bytes` (at most 8) bytes of `word` at `p` in little-endian order.
+constexpr void store_le(std::uint8_t* p, std::uint64_t word, std::size_t bytes) noexcept {
+  for (std::size_t i = 0; i < bytes; ++i) p[i] = static_cast<std::uint8_t>(word >> (8 * i));
+}
+
+/// Gathers eight codes of `Bits` bits, one in each byte of `spread`, into the low 8 * Bits bits.
+template <int Bits>
+constexpr std::uint64_t squeeze8(std::uint64_t spread) noexcept {
+  constexpr std::uint64_t one = 0x0101010101010101u * ((1u << Bits) - 1u);
+  constexpr std::uint64_t two = 0x0001000100010001u * ((std::uint64_t{1} << (2 * Bits)) - 1u);
+  constexpr std::uint64_t four = 0x0000000100000001u * ((std::uint64_t{1} << (4 * Bits)) - 1u);
+  std::uint64_t v = spread & one;
+  v = (v | v >> (8 - Bits)) & two;
+  v = (v | v >> (16 - 2 * Bits)) & four;
+  v = v | v >> (32 - 4 * Bits);
+  if constexpr (Bits < 8) v &= (std::uint64_t{1} << (8 * Bits)) - 1u;
+  return v;
+}
+
+/// The inverse of squeeze8: eight codes from the low 8 * Bits bits, one into each byte.
+template <int Bits>
+constexpr std::uint64_t spread8(std::uint64_t dense) noexcept {
+  constexpr std::uint64_t one = 0x0101010101010101u * ((1u << Bits) - 1u);
+  constexpr std::uint64_t two = 0x0001000100010001u * ((std::uint64_t{1} << (2 * Bits)) - 1u);
+  constexpr std::uint64_t four = 0x0000000100000001u * ((std::uint64_t{1} << (4 * Bits)) - 1u);
+  std::uint64_t v = dense;
+  v = (v | v << (32 - 4 * Bits)) & four;
+  v = (v | v << (16 - 2 * Bits)) & two;
+  v = (v | v << (8 - Bits)) & one;
+  return v;
+}
+
+}  // namespace pare

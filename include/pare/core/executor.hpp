@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace pare {
+
+template <class Signature>
+class FunctionRef;
+
+/// A non-owning reference to a callable; the callable must outlive every call.
+template <class R, class... Args>
+class FunctionRef<R(Args...)> {
+ public:
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef> && std::is_invocable_r_v<R, F&, Args...>)
+  FunctionRef(F&& callable) noexcept
+      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
+        call_([](void* object, Args... args) -> R {
+          return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
+        }) {}
+
+  R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
+
+ private:
+  void* object_;
+  R (*call_)(void*, Args...);
+};
+
+/// One piece of parallel work, called with its index.
+using Task = FunctionRef<void(std::size_t)>;
+
+/// Runs a loop in one go on the calling thread.
+struct SerialExecutor {
+  void operator()(std::size_t count, Task task) const {
+    for (std::size_t i = 0; i < count; ++i) task(i);
+  }
+};
+
+inline constexpr SerialExecutor serial{};
+
+/// How the caller's threads are lent to pare: a callable `(count, task)` that runs task(0) .. task(count - 1), in any
+/// order, on any threads, and returns when all of them have. No result of pare depends on the order.
+using Executor = FunctionRef<void(std::size_t, Task)>;
+
+}  // namespace pare

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+#include "pare/core/bits.hpp"
+#include "pare/core/result.hpp"
+
+namespace pare {
+
+/// Rows and columns of a matrix. A linear weight is [out, in]; a convolution is [out, in * kh * kw].
+struct Shape {
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+
+  friend constexpr bool operator==(const Shape&, const Shape&) = default;
+};
+
+/// A non-owning matrix: element (r, c) is data[r * row_stride + c * col_stride]. Strides count elements.
+template <class T>
+struct MatrixView {
+  using value_type = std::remove_const_t<T>;
+
+  T* data = nullptr;
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  std::size_t row_stride = 0;
+  std::size_t col_stride = 1;
+
+  constexpr MatrixView() = default;
+  /// Dense row-major.
+  constexpr MatrixView(T* p, std::size_t r, std::size_t c) : data(p), rows(r), cols(c), row_stride(c) {}
+  constexpr MatrixView(T* p, std::size_t r, std::size_t c, std::size_t rs, std::size_t cs)
+      : data(p), rows(r), cols(c), row_stride(rs), col_stride(cs) {}
+  constexpr operator MatrixView<const T>() const
+    requires(!std::is_const_v<T>)
+  {
+    return {data, rows, cols, row_stride, col_stride};
+  }
+
+  [[nodiscard]] constexpr Shape shape() const { return {rows, cols}; }
+  [[nodiscard]] constexpr bool empty() const { return rows == 0 || cols == 0; }
+  [[nodiscard]] constexpr T* row(std::size_t r) const { return data + r * row_stride; }
+  [[nodiscard]] constexpr T& operator()(std::size_t r, std::size_t c) const {
+    return data[r * row_stride + c * col_stride];
+  }
+};
+
+/// A dense row-major view of `values`; an error if they are fewer than the shape needs.
+template <class T>
+Result<MatrixView<T>> view(std::span<T> values, Shape shape) {
+  std::size_t count = 0;
+  if (!checked_multiply(shape.rows, shape.cols, count) || count > values.size())
+    return Error{ErrorCode::invalid_argument, "pare: the span is shorter than rows * cols"};
+  return MatrixView<T>(values.data(), shape.rows, shape.cols);
+}
+
+/// Matrices of other libraries that describe themselves as Eigen's do: data(), rows(), cols(), rowStride(), colStride().
+/// Model: Eigen::MatrixXf, Eigen::Map and Eigen::Ref in either storage order.
+template <class M>
+concept StridedMatrix = requires(M& m) {
+  { *m.data() };
+  { m.rows() } -> std::convertible_to<std::ptrdiff_t>;
+  { m.cols() } -> std::convertible_to<std::ptrdiff_t>;
+  { m.rowStride() } -> std::convertible_to<std::ptrdiff_t>;
+  { m.colStride() } -> std::convertible_to<std::ptrdiff_t>;
+};
+
+/// A view of another library's matrix, without a copy and without its headers.
+template <StridedMatrix M>
+constexpr auto view(M& m) {
+  using T = std::remove_reference_t<decltype(*m.data())>;
+  return MatrixView<T>(m.data(), static_cast<std::size_t>(m.rows()), static_cast<std::size_t>(m.cols()),
+                       static_cast<std::size_t>(m.rowStride()), static_cast<std::size_t>(m.colStride()));
+}
+
+}  // namespace pare

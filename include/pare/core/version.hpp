@@ -1,0 +1,5 @@
+#pragma once
+
+#define PARE_VERSION_MAJOR 0
+#define PARE_VERSION_MINOR 1
+#define PARE_VERSION_PATCH 0
