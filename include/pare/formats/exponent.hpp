@@ -1,0 +1,81 @@
+#pragma once
+
+#include <string_view>
+
+#include "pare/formats/minifloat.hpp"
+
+namespace pare {
+
+/// How a float becomes a power of two; five producers, five rules (they differ on every input that is not one).
+enum class ExponentRule {
+  floor,        ///< the exponent field: OCP's shared exponent, ONNX "down"
+  ceil,         ///< the next power of two unless exact: ONNX "up"
+  ties_up,      ///< nearest, 1.5 * 2^k up: ONNX "nearest"
+  ties_even,    ///< nearest, 1.5 * 2^k to the even field; zero, negatives, infinities and NaN give NaN: ml_dtypes
+  openvino,     ///< as ties_even on positive numbers; negatives give code 0, +infinity the largest code
+};
+
+/// E8M0: an unsigned power of two, value 2^(code - 127), 0xFF is NaN; no zero, no sign (OCP Microscaling v1.0).
+struct E8M0 {
+  static constexpr int bits = 8;
+  static constexpr FormatKind kind = FormatKind::exponent;
+  static constexpr std::uint32_t nan_code = 0xff;
+  static constexpr std::uint32_t max_code = 0xfe;
+  static constexpr float max = detail::exp2_int(127);
+
+  static constexpr std::string_view name() noexcept { return "e8m0"; }
+
+  static constexpr float decode(std::uint32_t code) noexcept {
+    code &= 0xffu;
+    if (code == nan_code) return detail::bits_float(0x7fc00000u);
+    return detail::exp2_int(static_cast<int>(code) - 127);
+  }
+
+  /// The code of `x` under a rule. The three ONNX rules and floor ignore the sign; beyond the largest code they saturate,
+  /// or give NaN under Overflow::special.
+  template <ExponentRule R = ExponentRule::floor, Overflow O = Overflow::saturate>
+  static constexpr std::uint32_t encode(float x) noexcept {
+    const std::uint32_t u = detail::float_bits(x);
+    const std::uint32_t magnitude = u & ~detail::sign_mask;
+    const bool negative = (u & detail::sign_mask) != 0;
+    if constexpr (R == ExponentRule::ties_even) {
+      if (negative || magnitude == 0 || magnitude >= detail::infinity_bits) return nan_code;
+      return nearest_even(magnitude);
+    } else if constexpr (R == ExponentRule::openvino) {
+      if (negative) return 0;
+      if (magnitude > detail::infinity_bits) return nan_code;
+      const std::uint32_t code = nearest_even(magnitude);
+      return code > max_code ? max_code : code;
+    } else {
+      if (magnitude >= detail::infinity_bits) return nan_code;
+      const std::uint32_t field = magnitude >> 23;
+      const std::uint32_t mantissa = magnitude & 0x007fffffu;
+      std::uint32_t code = field;
+      if (R == ExponentRule::ceil && mantissa != 0) code += 1;
+      if (R == ExponentRule::ties_up && mantissa >= 0x00400000u && field != 0) code += 1;
+      return code > max_code ? (O == Overflow::saturate ? max_code : nan_code) : code;
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t nearest_even(std::uint32_t magnitude) noexcept {
+    return detail::shift_right_rounded(magnitude, 23, Rounding::nearest_even);
+  }
+};
+
+inline constexpr E8M0 e8m0{};
+
+/// The 32-bit float itself, as the format of a scale that needs no encoding.
+struct F32 {
+  static constexpr int bits = 32;
+  static constexpr FormatKind kind = FormatKind::float32;
+  static constexpr float max = detail::bits_float(0x7f7fffffu);
+
+  static constexpr std::string_view name() noexcept { return "f32"; }
+  static constexpr float decode(std::uint32_t code) noexcept { return detail::bits_float(code); }
+  static constexpr std::uint32_t encode(float x) noexcept { return detail::float_bits(x); }
+};
+
+inline constexpr F32 f32{};
+
+}  // namespace pare

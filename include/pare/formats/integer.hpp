@@ -1,0 +1,52 @@
+#pragma once
+
+#include <string_view>
+
+#include "pare/formats/format.hpp"
+
+namespace pare {
+
+/// B-bit integers: two's complement -2^(B-1) .. 2^(B-1) - 1, or unsigned 0 .. 2^B - 1.
+template <int Bits, bool Signed>
+struct Integer {
+  static_assert(Bits >= 2 && Bits <= 8, "pare: integer formats have 2 to 8 bits");
+
+  static constexpr int bits = Bits;
+  static constexpr bool is_signed = Signed;
+  static constexpr FormatKind kind = FormatKind::integer;
+  static constexpr std::uint32_t mask = (1u << Bits) - 1u;
+  static constexpr std::int32_t lowest = Signed ? -(1 << (Bits - 1)) : 0;
+  static constexpr std::int32_t highest = Signed ? (1 << (Bits - 1)) - 1 : (1 << Bits) - 1;
+  static constexpr float max = static_cast<float>(highest);
+
+  static constexpr std::string_view name() noexcept {
+    constexpr std::string_view all[2] = {"uint2uint3uint4uint5uint6uint7uint8", "int2int3int4int5int6int7int8"};
+    constexpr std::size_t length = Signed ? 4 : 5;
+    return all[Signed ? 1 : 0].substr((Bits - 2) * length, length);
+  }
+
+  /// The integer behind the low `Bits` bits of a code.
+  static constexpr std::int32_t value(std::uint32_t code) noexcept {
+    const std::uint32_t low = code & mask;
+    if constexpr (!Signed) return static_cast<std::int32_t>(low);
+    constexpr std::uint32_t sign = 1u << (Bits - 1);
+    return static_cast<std::int32_t>(low ^ sign) - static_cast<std::int32_t>(sign);
+  }
+
+  static constexpr float decode(std::uint32_t code) noexcept { return static_cast<float>(value(code)); }
+
+  /// The nearest integer, saturating at both ends of the range; NaN gives 0 unless the policy asks for the maximum.
+  template <Conversion C = Conversion{}>
+  static constexpr std::uint32_t encode(float x) noexcept {
+    if (C.nan == NanRule::maximum && is_nan(x)) return static_cast<std::uint32_t>(highest) & mask;
+    const std::int32_t q = round_to_int(x, C.rounding);
+    return static_cast<std::uint32_t>(q < lowest ? lowest : q > highest ? highest : q) & mask;
+  }
+};
+
+template <int Bits>
+using Int = Integer<Bits, true>;
+template <int Bits>
+using UInt = Integer<Bits, false>;
+
+}  // namespace pare

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "pare/schemes/schemes.hpp"
+
+namespace pare {
+
+/// Code `index` of a dense LSB-first bit stream, the order of every stream in pare.
+template <int Bits>
+constexpr std::uint32_t read_code(const std::uint8_t* codes, std::size_t index) noexcept {
+  const std::size_t bit = index * Bits;
+  const auto shift = static_cast<int>(bit % 8);
+  std::uint32_t window = codes[bit / 8];
+  if (shift + Bits > 8) window |= static_cast<std::uint32_t>(codes[bit / 8 + 1]) << 8;
+  return (window >> shift) & ((1u << Bits) - 1u);
+}
+
+/// Overwrites code `index` of a dense LSB-first bit stream.
+template <int Bits>
+constexpr void write_code(std::uint8_t* codes, std::size_t index, std::uint32_t code) noexcept {
+  const std::size_t bit = index * Bits;
+  const auto shift = static_cast<int>(bit % 8);
+  const std::uint32_t mask = ((1u << Bits) - 1u) << shift;
+  const std::uint32_t value = code << shift;
+  codes[bit / 8] = static_cast<std::uint8_t>((codes[bit / 8] & ~mask) | value);
+  if (shift + Bits > 8)
+    codes[bit / 8 + 1] = static_cast<std::uint8_t>((codes[bit / 8 + 1] & ~(mask >> 8)) | value >> 8);
+}
+
+/// The scalar definition of every kernel. A backend is a class with these static functions; each gives these bytes.
+///
+/// A row of `n` values is divided into groups of `group` values, the last one maybe shorter. Pointers need no alignment;
+/// inputs and outputs do not overlap. Nothing here allocates.
+struct ReferenceKernels {
+  /// The range of each group of x[0 .. n) into ranges[0 .. ceil(n / group)).
+  template <Element T>
+  static constexpr void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
+    for (std::size_t begin = 0; begin < n; ++ranges) {
+      const std::size_t end = n - begin > group ? begin + group : n;
+      Range range;
+      for (; begin < end; ++begin) range.include(static_cast<float>(x[begin]));
+      *ranges = range;
+    }
+  }
+
+  /// The codes of x[0 .. n) as a bit stream of packed_bytes(n, F::bits) bytes; bits past the last code become 0.
+  template <Format F, Element T>
+  static constexpr void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
+                               std::uint8_t* codes) noexcept {
+    std::fill_n(codes, packed_bytes(n, F::bits), std::uint8_t{0});
+    for (std::size_t i = 0; i < n; ++i)
+      write_code<F::bits>(codes, i, quantize_value<F>(static_cast<float>(x[i]), parameters[i / group]));
+  }
+
+  /// The values of n codes. The first code stands at `offset` (below `group`) within its group, whose scale is scales[0].
+  /// `zero_points` is read by unsigned formats only. Values round to nearest even in Half and BFloat16.
+  template <Format F, Element T>
+  static constexpr void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
+                               const float* scales, const std::uint8_t* zero_points, T* out) noexcept {
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::size_t g = group - offset > i ? 0 : (i - (group - offset)) / group + 1;
+      const std::uint8_t zero_point = UnsignedFormat<F> ? zero_points[g] : std::uint8_t{0};
+      out[i] = static_cast<T>(dequantize_value<F>(read_code<F::bits>(codes, i), scales[g], zero_point));
+    }
+  }
+
+  /// n codes, one a byte, to a bit stream of packed_bytes(n, Bits) bytes; only the low bits of each code are kept.
+  template <int Bits>
+  static constexpr void pack(const std::uint8_t* codes, std::size_t n, std::uint8_t* packed) noexcept {
+    std::fill_n(packed, packed_bytes(n, Bits), std::uint8_t{0});
+    for (std::size_t i = 0; i < n; ++i) write_code<Bits>(packed, i, codes[i] & ((1u << Bits) - 1u));
+  }
+
+  /// The inverse of pack.
+  template <int Bits>
+  static constexpr void unpack(const std::uint8_t* packed, std::size_t n, std::uint8_t* codes) noexcept {
+    for (std::size_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>(read_code<Bits>(packed, i));
+  }
+
+  /// y[i, j] += dot(x_i, w_j) for i < m rows of x and j < n rows of w, each k values long; strides count floats.
+  ///
+  /// The order of summation is part of the definition: sixteen partial sums, value c joining sum c mod 16 by a fused
+  /// multiply-add, then folded in halves (s[j] + s[j + 8], + 4, + 2, + 1).
+  static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
+                                  std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept {
+    for (std::size_t i = 0; i < m; ++i)
+      for (std::size_t j = 0; j < n; ++j) {
+        std::array<float, 16> sum{};
+        for (std::size_t c = 0; c < k; ++c) sum[c % 16] = std::fma(x[i * x_stride + c], w[j * w_stride + c], sum[c % 16]);
+        for (std::size_t half = 8; half > 0; half /= 2)
+          for (std::size_t s = 0; s < half; ++s) sum[s] += sum[s + half];
+        y[i * y_stride + j] += sum[0];
+      }
+  }
+};
+
+}  // namespace pare

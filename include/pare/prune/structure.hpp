@@ -1,0 +1,26 @@
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <memory_resource>
+
+#include "pare/core/core.hpp"
+#include "pare/tensor/mask.hpp"
+
+namespace pare {
+
+/// What a Pruner borrows from its caller. The mask is the same for every executor.
+struct PruneOptions {
+  Executor executor = serial;                   ///< runs over rows
+  std::pmr::memory_resource* memory = nullptr;  ///< holds the mask and the scratch memory; operator new where null
+};
+
+/// Which patterns of zeros are allowed: select(scores, mask, options) prunes elements of a mask that keeps all, where
+/// scores(r, c) is the saliency of element (r, c) as a double, computed on demand. Models: Unstructured, NofM.
+template <class S>
+concept Structure =
+    requires(const S& structure, double (*scores)(std::size_t, std::size_t), Mask& mask, const PruneOptions& options) {
+      { structure.select(scores, mask, options) } -> std::same_as<Result<void>>;
+    };
+
+}  // namespace pare
