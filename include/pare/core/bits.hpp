@@ -38,28 +38,23 @@ constexpr void store_le(std::uint8_t* p, std::uint64_t word, std::size_t bytes) 
 /// Gathers eight codes of `Bits` bits, one in each byte of `spread`, into the low 8 * Bits bits.
 template <int Bits>
 constexpr std::uint64_t squeeze8(std::uint64_t spread) noexcept {
-  constexpr std::uint64_t one = 0x0101010101010101u * ((1u << Bits) - 1u);
-  constexpr std::uint64_t two = 0x0001000100010001u * ((std::uint64_t{1} << (2 * Bits)) - 1u);
-  constexpr std::uint64_t four = 0x0000000100000001u * ((std::uint64_t{1} << (4 * Bits)) - 1u);
-  std::uint64_t v = spread & one;
-  v = (v | v >> (8 - Bits)) & two;
-  v = (v | v >> (16 - 2 * Bits)) & four;
-  v = v | v >> (32 - 4 * Bits);
-  if constexpr (Bits < 8) v &= (std::uint64_t{1} << (8 * Bits)) - 1u;
-  return v;
+  constexpr std::uint64_t one = 0x00ff00ff00ff00ffu & (0x0101010101010101u * ((1u << Bits) - 1u));
+  constexpr std::uint64_t two = 0x0000000100000001u * ((std::uint64_t{1} << (2 * Bits)) - 1u);
+  constexpr std::uint64_t four = (std::uint64_t{1} << (4 * Bits)) - 1u;
+  std::uint64_t v = (spread & one) | ((spread & one << 8) >> (8 - Bits));
+  v = (v & two) | ((v & two << 16) >> (16 - 2 * Bits));
+  return (v & four) | ((v & four << 32) >> (32 - 4 * Bits));
 }
 
 /// The inverse of squeeze8: eight codes from the low 8 * Bits bits, one into each byte.
 template <int Bits>
 constexpr std::uint64_t spread8(std::uint64_t dense) noexcept {
-  constexpr std::uint64_t one = 0x0101010101010101u * ((1u << Bits) - 1u);
-  constexpr std::uint64_t two = 0x0001000100010001u * ((std::uint64_t{1} << (2 * Bits)) - 1u);
-  constexpr std::uint64_t four = 0x0000000100000001u * ((std::uint64_t{1} << (4 * Bits)) - 1u);
-  std::uint64_t v = dense;
-  v = (v | v << (32 - 4 * Bits)) & four;
-  v = (v | v << (16 - 2 * Bits)) & two;
-  v = (v | v << (8 - Bits)) & one;
-  return v;
+  constexpr std::uint64_t one = 0x00ff00ff00ff00ffu & (0x0101010101010101u * ((1u << Bits) - 1u));
+  constexpr std::uint64_t two = 0x0000000100000001u * ((std::uint64_t{1} << (2 * Bits)) - 1u);
+  constexpr std::uint64_t four = (std::uint64_t{1} << (4 * Bits)) - 1u;
+  std::uint64_t v = (dense & four) | ((dense << (32 - 4 * Bits)) & four << 32);
+  v = (v & two) | ((v << (16 - 2 * Bits)) & two << 16);
+  return (v & one) | ((v << (8 - Bits)) & one << 8);
 }
 
 }  // namespace pare

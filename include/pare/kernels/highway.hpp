@@ -1,0 +1,91 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "pare/kernels/highway/targets.hpp"
+#include "pare/kernels/reference.hpp"
+
+#define PARE_TARGET_INCLUDE "pare/kernels/highway/all-inl.hpp"
+#include "pare/kernels/highway/foreach.hpp"
+
+namespace pare {
+inline namespace PARE_ABI {
+
+namespace detail {
+
+template <class F, class T>
+struct Codec {
+  using format_type = F;
+  using element_type = T;
+};
+
+/// The targets' entries of each kernel. Members of a class template, so that inline functions of many translation units
+/// share them.
+template <class T>
+struct RangeTable {
+  using Function = void (*)(const T*, std::size_t, std::size_t, Range*);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(find_range<T>);
+};
+template <class C>
+struct EncodeTable {
+  using Function = void (*)(const typename C::element_type*, std::size_t, std::size_t, const BlockParameters*,
+                            std::uint8_t*);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(encode<C>);
+};
+template <class C>
+struct DecodeTable {
+  using Function = void (*)(const std::uint8_t*, std::size_t, std::size_t, std::size_t, const float*,
+                            const std::uint8_t*, typename C::element_type*);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(decode<C>);
+};
+template <class W>
+struct PackTable {
+  using Function = void (*)(const std::uint8_t*, std::size_t, std::uint8_t*);
+  static constexpr Function pack_entry[] = PARE_TARGET_TABLE(pack<W>);
+  static constexpr Function unpack_entry[] = PARE_TARGET_TABLE(unpack<W>);
+};
+template <class Unused>
+struct ProductTable {
+  using Function = void (*)(const float*, std::size_t, std::size_t, const float*, std::size_t, std::size_t, std::size_t,
+                            float*, std::size_t);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(accumulate_products<Unused>);
+};
+
+}  // namespace detail
+
+/// The kernels of ReferenceKernels in Highway, for the best target of this processor, chosen at run time. The same bytes.
+struct HighwayKernels {
+  template <Element T>
+  static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
+    detail::RangeTable<T>::entry[target_index()](x, n, group, ranges);
+  }
+  template <Format F, Element T>
+  static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
+                     std::uint8_t* codes) noexcept {
+    detail::EncodeTable<detail::Codec<F, T>>::entry[target_index()](x, n, group, parameters, codes);
+  }
+  template <Format F, Element T>
+  static void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
+                     const float* scales, const std::uint8_t* zero_points, T* out) noexcept {
+    detail::DecodeTable<detail::Codec<F, T>>::entry[target_index()](codes, n, group, offset, scales, zero_points, out);
+  }
+  template <int Bits>
+  static void pack(const std::uint8_t* codes, std::size_t n, std::uint8_t* packed) noexcept {
+    detail::PackTable<std::integral_constant<int, Bits>>::pack_entry[target_index()](codes, n, packed);
+  }
+  template <int Bits>
+  static void unpack(const std::uint8_t* packed, std::size_t n, std::uint8_t* codes) noexcept {
+    detail::PackTable<std::integral_constant<int, Bits>>::unpack_entry[target_index()](packed, n, codes);
+  }
+  static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
+                                  std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept {
+    detail::ProductTable<void>::entry[target_index()](x, m, x_stride, w, n, w_stride, k, y, y_stride);
+  }
+};
+
+}  // namespace PARE_ABI
+}  // namespace pare

@@ -1,0 +1,13 @@
+// Pass file, read once per target: every kernel.
+#undef PARE_VECTORS
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128 || HWY_HAVE_SCALABLE
+#define PARE_VECTORS 0
+#else
+#define PARE_VECTORS 1
+#endif
+#include "pare/kernels/highway/convert-inl.hpp"
+#include "pare/kernels/highway/pack-inl.hpp"
+#include "pare/kernels/highway/range-inl.hpp"
+#include "pare/kernels/highway/encode-inl.hpp"
+#include "pare/kernels/highway/decode-inl.hpp"
+#include "pare/kernels/highway/product-inl.hpp"

@@ -1,0 +1,89 @@
+// Pass file, read once per target: elements to and from float vectors.
+HWY_BEFORE_NAMESPACE();
+namespace pare {
+inline namespace PARE_ABI {
+namespace HWY_NAMESPACE {
+#if PARE_VECTORS
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FloatTag = hn::ScalableTag<float>;
+using IntTag = hn::RebindToSigned<FloatTag>;
+using WordTag = hn::RebindToUnsigned<FloatTag>;
+using Floats = hn::Vec<FloatTag>;
+using Ints = hn::Vec<IntTag>;
+using Words = hn::Vec<WordTag>;
+using ByteTag = hn::Rebind<std::uint8_t, FloatTag>;  // as many bytes as there are floats
+using BlockTag = hn::FixedTag<std::uint8_t, 16>;
+inline constexpr FloatTag floats;
+inline constexpr IntTag ints;
+inline constexpr WordTag words;
+inline constexpr std::size_t lanes = HWY_MAX_BYTES / sizeof(float);
+
+HWY_INLINE Words bits_of(Floats x) { return hn::BitCast(words, x); }
+HWY_INLINE Floats float_of(Words u) { return hn::BitCast(floats, u); }
+HWY_INLINE Words set(std::uint32_t u) { return hn::Set(words, u); }
+HWY_INLINE Words select(hn::Mask<WordTag> mask, Words yes, Words no) { return hn::IfThenElse(mask, yes, no); }
+// Magnitudes are below 2^31, where signed comparison (which every target has) orders as unsigned does.
+HWY_INLINE hn::Mask<WordTag> less(Words a, Words b) {
+  return hn::RebindMask(words, hn::Lt(hn::BitCast(ints, a), hn::BitCast(ints, b)));
+}
+
+HWY_INLINE Floats load(const float* p) { return hn::LoadU(floats, p); }
+
+HWY_INLINE Floats load(const BFloat16* p) {
+  const hn::Rebind<std::uint16_t, FloatTag> halves;
+  const auto raw = hn::LoadU(halves, reinterpret_cast<const std::uint16_t*>(p));
+  return float_of(hn::ShiftLeft<16>(hn::PromoteTo(words, raw)));
+}
+
+HWY_INLINE Floats load(const Half* p) {
+  const hn::Rebind<std::uint16_t, FloatTag> halves;
+  const Words h = hn::PromoteTo(words, hn::LoadU(halves, reinterpret_cast<const std::uint16_t*>(p)));
+  const Words magnitude = hn::And(h, set(0x7fffu));
+  const Words sign = hn::ShiftLeft<16>(hn::And(h, set(0x8000u)));
+  const Words rebias = set((127u - 15u) << 23);
+  const Words normal = hn::Add(hn::ShiftLeft<13>(magnitude), rebias);
+  const Words special = hn::Add(normal, rebias);
+  const Floats subnormal = hn::Mul(hn::ConvertTo(floats, hn::BitCast(ints, magnitude)), hn::Set(floats, F16::min_subnormal));
+  const Words finite = select(less(magnitude, set(0x0400u)), bits_of(subnormal), normal);
+  return float_of(hn::Or(sign, select(less(magnitude, set(0x7c00u)), finite, special)));
+}
+
+HWY_INLINE void store(Floats x, float* p) { hn::StoreU(x, floats, p); }
+
+HWY_INLINE void store_words(Words w, std::uint16_t* p) {
+  const hn::Rebind<std::uint16_t, FloatTag> halves;
+  hn::StoreU(hn::DemoteTo(halves, hn::BitCast(ints, w)), halves, p);
+}
+
+HWY_INLINE void store(Floats x, BFloat16* p) {
+  const Words u = bits_of(x);
+  const Words odd = hn::And(hn::ShiftRight<16>(u), set(1u));
+  const Words rounded = hn::ShiftRight<16>(hn::Add(u, hn::Add(odd, set(0x7fffu))));
+  const Words nan = hn::Or(hn::ShiftRight<16>(u), set(0x0040u));
+  const auto is_number = less(hn::And(u, set(0x7fffffffu)), set(0x7f800001u));
+  store_words(select(is_number, rounded, nan), reinterpret_cast<std::uint16_t*>(p));
+}
+
+HWY_INLINE void store(Floats x, Half* p) {
+  const Words u = bits_of(x);
+  const Words sign = hn::ShiftRight<16>(hn::And(u, set(0x80000000u)));
+  const Words magnitude = hn::And(u, set(0x7fffffffu));
+  const Words odd = hn::And(hn::ShiftRight<13>(magnitude), set(1u));
+  const Words normal =
+      hn::ShiftRight<13>(hn::Sub(hn::Add(magnitude, hn::Add(odd, set(0x0fffu))), set((127u - 15u) << 23)));
+  // Below 2^-14 the last place is 2^-24, that of 0.5: the sum rounds there.
+  const Words subnormal = hn::Sub(bits_of(hn::Add(float_of(magnitude), hn::Set(floats, 0.5f))), set(0x3f000000u));
+  const Words nan = hn::Or(hn::And(hn::ShiftRight<13>(magnitude), set(0x7fffu)), set(0x7e00u));
+  Words h = select(less(magnitude, set(0x38800000u)), subnormal, normal);
+  h = select(less(magnitude, set(0x477ff000u)), h, set(0x7c00u));
+  h = select(less(magnitude, set(0x7f800001u)), h, nan);
+  store_words(hn::Or(h, sign), reinterpret_cast<std::uint16_t*>(p));
+}
+
+#endif
+}  // namespace HWY_NAMESPACE
+}  // namespace PARE_ABI
+}  // namespace pare
+HWY_AFTER_NAMESPACE();

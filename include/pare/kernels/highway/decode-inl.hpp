@@ -1,0 +1,129 @@
+// Pass file, read once per target: codes to values.
+HWY_BEFORE_NAMESPACE();
+namespace pare {
+inline namespace PARE_ABI {
+namespace HWY_NAMESPACE {
+#if PARE_VECTORS
+
+/// Decodes codes of one group; built once per group.
+template <class F>
+struct Decoder;
+
+// Up to 16 codes: the group's values in a table. (code - zero) * scale is computed once per code instead of per element.
+template <class F>
+  requires(F::bits <= 4)
+struct Decoder<F> {
+  alignas(64) float table[16];
+
+  HWY_INLINE Decoder(float scale, std::uint8_t zero_point) {
+    alignas(64) static constexpr std::array<float, 16> values = [] {
+      std::array<float, 16> v{};
+      for (std::uint32_t c = 0; c < (1u << F::bits); ++c) v[c] = F::decode(c);
+      return v;
+    }();
+    const Floats zero = hn::Set(floats, UnsignedFormat<F> ? static_cast<float>(zero_point) : 0.0f);
+    for (std::size_t i = 0; i < 16; i += lanes) {
+      const Floats v = hn::Load(floats, values.data() + i);
+      hn::Store(hn::Mul(UnsignedFormat<F> ? hn::Sub(v, zero) : v, hn::Set(floats, scale)), floats, table + i);
+    }
+  }
+  HWY_INLINE Floats operator()(const std::uint8_t* codes) const {
+    if constexpr (lanes == 16) {
+      const Ints code = hn::PromoteTo(ints, hn::LoadU(ByteTag(), codes));
+      return hn::TableLookupLanes(hn::Load(floats, table), hn::IndicesFromVec(floats, code));
+    } else if constexpr (lanes == 8) {
+      const Ints code = hn::PromoteTo(ints, hn::LoadU(ByteTag(), codes));
+      const auto index = hn::IndicesFromVec(floats, hn::And(code, hn::Set(ints, 7)));
+      const Floats low = hn::TableLookupLanes(hn::Load(floats, table), index);
+      const Floats high = hn::TableLookupLanes(hn::Load(floats, table + 8), index);
+      return hn::IfThenElse(hn::RebindMask(floats, hn::Gt(code, hn::Set(ints, 7))), high, low);
+    } else {
+      HWY_ALIGN float values[lanes];
+      for (std::size_t i = 0; i < lanes; ++i) values[i] = table[codes[i]];
+      return hn::Load(floats, values);
+    }
+  }
+};
+
+template <class F>
+  requires(F::bits > 4 && IntegerFormat<F>)
+struct Decoder<F> {
+  Floats scale;
+  Ints zero_point;
+
+  HWY_INLINE Decoder(float s, std::uint8_t zero) : scale(hn::Set(floats, s)), zero_point(hn::Set(ints, zero)) {}
+  HWY_INLINE Floats operator()(const std::uint8_t* codes) const {
+    Ints q = hn::PromoteTo(ints, hn::LoadU(ByteTag(), codes));
+    if constexpr (UnsignedFormat<F>)
+      q = hn::Sub(q, zero_point);
+    else
+      q = hn::ShiftRight<32 - F::bits>(hn::ShiftLeft<32 - F::bits>(q));
+    return hn::Mul(hn::ConvertTo(floats, q), scale);
+  }
+};
+
+template <class F>
+  requires(F::bits > 4 && MinifloatFormat<F>)
+struct Decoder<F> {
+  Floats scale;
+
+  HWY_INLINE Decoder(float s, std::uint8_t) : scale(hn::Set(floats, s)) {}
+  HWY_INLINE Floats operator()(const std::uint8_t* codes) const {
+    constexpr int mantissa = F::layout.mantissa;
+    constexpr std::uint32_t smallest = static_cast<std::uint32_t>(128 - F::layout.bias) << 23;  // bits of min_normal
+    const Words code = hn::BitCast(words, hn::PromoteTo(ints, hn::LoadU(ByteTag(), codes)));
+    const Words magnitude = hn::And(code, set(F::magnitude_mask));
+    const Words sign = hn::ShiftLeft<32 - F::bits>(hn::And(code, set(F::sign_bit)));
+    const Words aligned = hn::ShiftLeft<23 - mantissa>(magnitude);
+    const Words normal = hn::Add(aligned, set(smallest - (1u << 23)));
+    // A subnormal is what its mantissa adds to the smallest normal; going there avoids subnormal arithmetic.
+    const Words subnormal = bits_of(hn::Sub(float_of(hn::Add(aligned, set(smallest))), hn::Set(floats, F::min_normal)));
+    Words u = select(less(magnitude, set(1u << mantissa)), subnormal, normal);
+    if constexpr (F::layout.specials == Specials::nan_only)
+      u = select(less(magnitude, set(F::magnitude_mask)), u, set(0x7fc00000u));
+    if constexpr (F::layout.specials == Specials::ieee)
+      u = select(less(magnitude, set(F::infinity_code)), u,
+                 hn::Add(aligned, set(0x7f800000u - (F::infinity_code << (23 - mantissa)))));
+    return hn::Mul(float_of(hn::Or(u, sign)), scale);
+  }
+};
+
+#endif
+
+/// `Signature` names the format and the element type: a dispatch table takes one template argument.
+template <class Signature>
+void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset, const float* scales,
+            const std::uint8_t* zero_points, typename Signature::element_type* out) {
+  using F = typename Signature::format_type;
+#if PARE_VECTORS
+  const bool one_group = group - offset >= n;
+  if (one_group || (group % block == 0 && offset % block == 0)) {
+    std::size_t remaining = group - offset;
+    for (std::size_t begin = 0, g = 0; begin < n; ++g, remaining = group) {
+      const std::size_t end = n - begin > remaining ? begin + remaining : n;
+      const std::uint8_t zero_point = UnsignedFormat<F> ? zero_points[g] : std::uint8_t{0};
+      const Decoder<F> decoder(scales[g], zero_point);
+      for (; end - begin >= block; begin += block) {
+        HWY_ALIGN std::uint8_t bytes[block];
+        const std::uint8_t* source = codes + begin / 8 * F::bits;
+        if constexpr (F::bits != 8) {
+          unpack_block<F::bits>(source, bytes);
+          source = bytes;
+        }
+        for (std::size_t j = 0; j < block; j += lanes) store(decoder(source + j), out + begin + j);
+      }
+      if (begin < end)
+        ReferenceKernels::decode<F>(codes + begin / 8 * F::bits, end - begin, end - begin, 0, scales + g, &zero_point,
+                                    out + begin);
+      begin = end;
+    }
+    return;
+  }
+#endif
+  ReferenceKernels::decode<F>(codes, n, group, offset, scales, zero_points, out);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace PARE_ABI
+}  // namespace pare
+HWY_AFTER_NAMESPACE();

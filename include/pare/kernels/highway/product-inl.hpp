@@ -1,0 +1,115 @@
+// Pass file, read once per target: products of rows, summed in the order that ReferenceKernels defines.
+HWY_BEFORE_NAMESPACE();
+namespace pare {
+inline namespace PARE_ABI {
+namespace HWY_NAMESPACE {
+#if PARE_VECTORS
+
+/// a * b + c with one rounding, also where the target has no such instruction.
+HWY_INLINE Floats fused_multiply_add(Floats a, Floats b, Floats c) {
+#if HWY_NATIVE_FMA
+  return hn::MulAdd(a, b, c);
+#else
+  // The product of two floats is exact in double. Rounding its sum with c to odd there leaves the second rounding, to
+  // float, the only one that counts (Boldo and Melquiond, 2008).
+  const hn::Rebind<double, hn::Half<FloatTag>> doubles;
+  const hn::RebindToUnsigned<decltype(doubles)> longs;
+  const hn::Half<FloatTag> half;
+  const auto rounded = [&](hn::Vec<hn::Half<FloatTag>> x, hn::Vec<hn::Half<FloatTag>> y,
+                           hn::Vec<hn::Half<FloatTag>> z) HWY_ATTR {
+    const auto product = hn::Mul(hn::PromoteTo(doubles, x), hn::PromoteTo(doubles, y));
+    const auto addend = hn::PromoteTo(doubles, z);
+    const auto sum = hn::Add(product, addend);
+    const auto back = hn::Sub(sum, product);
+    const auto error = hn::Add(hn::Sub(product, hn::Sub(sum, back)), hn::Sub(addend, back));
+    const auto zero = hn::Zero(doubles);
+    const auto u = hn::BitCast(longs, sum);
+    const auto even = hn::Eq(hn::And(u, hn::Set(longs, 1)), hn::Zero(longs));
+    const auto inexact = hn::Or(hn::Lt(error, zero), hn::Lt(zero, error));
+    const auto outward = hn::Xor(hn::Lt(error, zero), hn::Not(hn::Lt(sum, zero)));
+    const auto one = hn::Set(longs, 1);
+    const auto moved = hn::IfThenElse(hn::RebindMask(longs, outward), hn::Add(u, one), hn::Sub(u, one));
+    const auto odd = hn::IfThenElse(hn::And(even, hn::RebindMask(longs, inexact)), moved, u);
+    return hn::DemoteTo(half, hn::BitCast(doubles, odd));
+  };
+  return hn::Combine(floats, rounded(hn::UpperHalf(half, a), hn::UpperHalf(half, b), hn::UpperHalf(half, c)),
+                     rounded(hn::LowerHalf(half, a), hn::LowerHalf(half, b), hn::LowerHalf(half, c)));
+#endif
+}
+
+/// How many vectors hold the sixteen partial sums.
+inline constexpr std::size_t parts = 16 / lanes;
+
+/// Folds sixteen partial sums in halves.
+HWY_INLINE float fold(const Floats (&sum)[parts]) {
+  HWY_ALIGN float s[16];
+  for (std::size_t p = 0; p < parts; ++p) hn::Store(sum[p], floats, s + p * lanes);
+  for (std::size_t half = 8; half > 0; half /= 2)
+    for (std::size_t i = 0; i < half; ++i) s[i] += s[i + half];
+  return s[0];
+}
+
+/// An M x N tile of y, its sums in registers.
+template <std::size_t M, std::size_t N>
+HWY_INLINE void accumulate_tile(const float* HWY_RESTRICT x, std::size_t x_stride, const float* HWY_RESTRICT w,
+                                std::size_t w_stride, std::size_t k, float* HWY_RESTRICT y, std::size_t y_stride) {
+  Floats sum[M][N][parts];
+  for (std::size_t i = 0; i < M; ++i)
+    for (std::size_t j = 0; j < N; ++j)
+      for (std::size_t p = 0; p < parts; ++p) sum[i][j][p] = hn::Zero(floats);
+  std::size_t c = 0;
+  for (; k - c >= 16; c += 16)
+    for (std::size_t p = 0; p < parts; ++p) {
+      Floats row[N];
+      for (std::size_t j = 0; j < N; ++j) row[j] = hn::LoadU(floats, w + j * w_stride + c + p * lanes);
+      for (std::size_t i = 0; i < M; ++i) {
+        const Floats v = hn::LoadU(floats, x + i * x_stride + c + p * lanes);
+        for (std::size_t j = 0; j < N; ++j) sum[i][j][p] = fused_multiply_add(v, row[j], sum[i][j][p]);
+      }
+    }
+  if (c < k) {
+    // Zeros past the end leave a partial sum as it is, but for a -0, which no sum that began at +0 is.
+    HWY_ALIGN float tail[M + N][16] = {};
+    for (std::size_t i = 0; i < M; ++i) std::memcpy(tail[i], x + i * x_stride + c, (k - c) * sizeof(float));
+    for (std::size_t j = 0; j < N; ++j) std::memcpy(tail[M + j], w + j * w_stride + c, (k - c) * sizeof(float));
+    for (std::size_t i = 0; i < M; ++i)
+      for (std::size_t j = 0; j < N; ++j)
+        for (std::size_t p = 0; p < parts; ++p)
+          sum[i][j][p] = fused_multiply_add(hn::Load(floats, tail[i] + p * lanes), hn::Load(floats, tail[M + j] + p * lanes),
+                                            sum[i][j][p]);
+  }
+  for (std::size_t i = 0; i < M; ++i)
+    for (std::size_t j = 0; j < N; ++j) y[i * y_stride + j] += fold(sum[i][j]);
+}
+
+/// Rows of x in tiles of M, the last ones singly.
+template <std::size_t M, std::size_t N>
+HWY_INLINE void accumulate_columns(const float* x, std::size_t m, std::size_t x_stride, const float* w,
+                                   std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) {
+  std::size_t i = 0;
+  for (; m - i >= M; i += M) accumulate_tile<M, N>(x + i * x_stride, x_stride, w, w_stride, k, y + i * y_stride, y_stride);
+  for (; i < m; ++i) accumulate_tile<1, N>(x + i * x_stride, x_stride, w, w_stride, k, y + i * y_stride, y_stride);
+}
+
+#endif
+
+template <class Unused>
+void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
+                         std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) {
+#if PARE_VECTORS
+  // As many sums as the registers hold: 32 with AVX-512 and NEON, 16 elsewhere.
+  constexpr std::size_t tile_m = lanes == 16 ? 6 : HWY_TARGET == HWY_NEON ? 2 : 3;
+  constexpr std::size_t tile_n = lanes == 16 ? 4 : lanes == 8 ? 2 : HWY_TARGET == HWY_NEON ? 2 : 1;
+  std::size_t j = 0;
+  for (; n - j >= tile_n; j += tile_n)
+    accumulate_columns<tile_m, tile_n>(x, m, x_stride, w + j * w_stride, w_stride, k, y + j, y_stride);
+  for (; j < n; ++j) accumulate_columns<tile_m, 1>(x, m, x_stride, w + j * w_stride, w_stride, k, y + j, y_stride);
+#else
+  ReferenceKernels::accumulate_products(x, m, x_stride, w, n, w_stride, k, y, y_stride);
+#endif
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace PARE_ABI
+}  // namespace pare
+HWY_AFTER_NAMESPACE();

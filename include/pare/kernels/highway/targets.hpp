@@ -1,0 +1,102 @@
+#pragma once
+
+/// Highway's operations for every compiled target, once per translation unit, and what the kernels' dispatch needs.
+///
+/// Highway's own foreach_target.h works once per translation unit and from source files only. Here hwy/highway.h itself is
+/// read once per target; kernel headers are then re-included per target with nothing but Highway's macros set anew. A
+/// program may include Highway before pare. A source file that is its own HWY_TARGET_INCLUDE includes pare under
+/// `#if HWY_ONCE`.
+
+// Highway 1.0.3 compiles AVX3_DL with the attribute avxvnni but selects it by AVX512_VNNI: its code would fault on
+// processors that have the one and not the other. The kernels use vectors of a fixed size, so that processors with SVE or
+// RVV take the next best target.
+#ifndef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#endif
+#if defined(PARE_STATIC_DISPATCH) && !defined(HWY_COMPILE_ONLY_STATIC)
+#define HWY_COMPILE_ONLY_STATIC
+#endif
+// pare needs neither AES nor PCLMUL; requiring them would make -march=haswell and x86-64-v3 static SSSE3.
+#ifndef HWY_DISABLE_PCLMUL_AES
+#define HWY_DISABLE_PCLMUL_AES
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hwy/detect_targets.h"
+
+#if defined(HIGHWAY_HWY_FOREACH_TARGET_H_)
+#if !HWY_ONCE
+#error "pare: in a file that is its own HWY_TARGET_INCLUDE, include pare under #if HWY_ONCE"
+#endif
+#else
+#ifdef HWY_HIGHWAY_INCLUDED
+#define PARE_STATIC_TARGET_DONE
+#endif
+#define PARE_TARGET_INCLUDE "pare/kernels/highway/once.hpp"
+#include "pare/kernels/highway/foreach.hpp"
+#undef HWY_ONCE
+#define HWY_ONCE 1
+#endif
+#include "hwy/ops/set_macros-inl.h"
+
+// An inline namespace named after what this translation unit compiles for keeps functions built with different flags apart
+// when the linker merges equal symbols.
+#if HWY_STATIC_TARGET == HWY_SCALAR
+#define PARE_ABI_BASE scalar
+#elif HWY_STATIC_TARGET == HWY_EMU128
+#define PARE_ABI_BASE emu128
+#elif defined(HWY_SSE2) && HWY_STATIC_TARGET == HWY_SSE2
+#define PARE_ABI_BASE sse2
+#elif HWY_STATIC_TARGET == HWY_SSSE3
+#define PARE_ABI_BASE ssse3
+#elif HWY_STATIC_TARGET == HWY_SSE4
+#define PARE_ABI_BASE sse4
+#elif HWY_STATIC_TARGET == HWY_AVX2
+#define PARE_ABI_BASE avx2
+#elif HWY_STATIC_TARGET == HWY_AVX3
+#define PARE_ABI_BASE avx3
+#elif HWY_STATIC_TARGET == HWY_AVX3_DL
+#define PARE_ABI_BASE avx3_dl
+#elif HWY_STATIC_TARGET == HWY_NEON
+#define PARE_ABI_BASE neon
+#else
+#define PARE_ABI_BASE other
+#endif
+#if HWY_TARGETS == HWY_STATIC_TARGET
+#define PARE_ABI_MODE one
+#elif HWY_TARGETS & (HWY_AVX3_DL | HWY_SVE | HWY_RVV)
+#define PARE_ABI_MODE all  // the program chose Highway's targets before pare
+#else
+#define PARE_ABI_MODE many
+#endif
+#define PARE_ABI_JOIN_(mode, base) mode##_##base
+#define PARE_ABI_JOIN(mode, base) PARE_ABI_JOIN_(mode, base)
+#define PARE_ABI PARE_ABI_JOIN(PARE_ABI_MODE, PARE_ABI_BASE)
+
+// The addresses of one kernel on every target; the name may not hold a bare comma.
+#if HWY_TARGETS == HWY_STATIC_TARGET
+#define PARE_TARGET_TABLE(KERNEL) \
+  { &HWY_STATIC_DISPATCH(KERNEL) }
+#else
+#define PARE_TARGET_TABLE(KERNEL) \
+  { nullptr, HWY_CHOOSE_TARGET_LIST(KERNEL), HWY_CHOOSE_FALLBACK(KERNEL) }
+#endif
+
+namespace pare {
+inline namespace PARE_ABI {
+
+/// The position in a PARE_TARGET_TABLE of the best target that this processor has.
+inline std::size_t target_index() noexcept {
+#if HWY_TARGETS == HWY_STATIC_TARGET
+  return 0;
+#else
+  hwy::ChosenTarget& chosen = hwy::GetChosenTarget();
+  if (HWY_UNLIKELY(!chosen.IsInitialized())) chosen.Update(hwy::SupportedTargets());
+  return chosen.GetIndex();
+#endif
+}
+
+}  // namespace PARE_ABI
+}  // namespace pare
