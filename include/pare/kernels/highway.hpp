@@ -15,7 +15,7 @@
 namespace pare {
 inline namespace PARE_ABI {
 
-namespace detail {
+namespace dispatch {
 
 template <class F, class T>
 struct Codec {
@@ -55,35 +55,35 @@ struct ProductTable {
   static constexpr Function entry[] = PARE_TARGET_TABLE(accumulate_products<Unused>);
 };
 
-}  // namespace detail
+}  // namespace dispatch
 
 /// The kernels of ReferenceKernels in Highway, for the best target of this processor, chosen at run time. The same bytes.
 struct HighwayKernels {
   template <Element T>
   static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
-    detail::RangeTable<T>::entry[target_index()](x, n, group, ranges);
+    dispatch::RangeTable<T>::entry[target_index()](x, n, group, ranges);
   }
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
                      std::uint8_t* codes) noexcept {
-    detail::EncodeTable<detail::Codec<F, T>>::entry[target_index()](x, n, group, parameters, codes);
+    dispatch::EncodeTable<dispatch::Codec<F, T>>::entry[target_index()](x, n, group, parameters, codes);
   }
   template <Format F, Element T>
   static void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
                      const float* scales, const std::uint8_t* zero_points, T* out) noexcept {
-    detail::DecodeTable<detail::Codec<F, T>>::entry[target_index()](codes, n, group, offset, scales, zero_points, out);
+    dispatch::DecodeTable<dispatch::Codec<F, T>>::entry[target_index()](codes, n, group, offset, scales, zero_points, out);
   }
   template <int Bits>
   static void pack(const std::uint8_t* codes, std::size_t n, std::uint8_t* packed) noexcept {
-    detail::PackTable<std::integral_constant<int, Bits>>::pack_entry[target_index()](codes, n, packed);
+    dispatch::PackTable<std::integral_constant<int, Bits>>::pack_entry[target_index()](codes, n, packed);
   }
   template <int Bits>
   static void unpack(const std::uint8_t* packed, std::size_t n, std::uint8_t* codes) noexcept {
-    detail::PackTable<std::integral_constant<int, Bits>>::unpack_entry[target_index()](packed, n, codes);
+    dispatch::PackTable<std::integral_constant<int, Bits>>::unpack_entry[target_index()](packed, n, codes);
   }
   static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
                                   std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept {
-    detail::ProductTable<void>::entry[target_index()](x, m, x_stride, w, n, w_stride, k, y, y_stride);
+    dispatch::ProductTable<void>::entry[target_index()](x, m, x_stride, w, n, w_stride, k, y, y_stride);
   }
 };
 

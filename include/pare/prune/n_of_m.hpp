@@ -31,8 +31,8 @@ struct NofM {
         for (std::size_t i = 0; i < width; ++i) {
           std::size_t before = 0;
           for (std::size_t j = 0; j < width; ++j)
-            if (keys[j] < keys[i] || (keys[j] == keys[i] && j < i)) ++before;
-          if (before < pruned) mask.set(r, begin + i, false);
+            before += j < i ? std::size_t{keys[j] <= keys[i]} : std::size_t{keys[j] < keys[i]};
+          mask.set(r, begin + i, before >= pruned);
         }
         begin += width;
       }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <concepts>
 
 namespace pare {
@@ -24,7 +25,7 @@ concept Saliency = WeightSaliency<M> || ActivationSaliency<M>;
 
 /// |weight|. A NaN weight is the last to go.
 struct Magnitude {
-  [[nodiscard]] constexpr double score(float weight) const noexcept { return weight < 0 ? -double{weight} : weight; }
+  [[nodiscard]] double score(float weight) const noexcept { return std::fabs(weight); }
 };
 
 /// |weight| * norm, where norm is the l2 norm of the weight's input column over the calibration tokens (Sun et al., "A
@@ -32,9 +33,7 @@ struct Magnitude {
 /// it neither overflows nor makes ties by rounding, and norms multiplied by a power of two give the same mask. An
 /// infinite weight of a dead column (norm 0) has no score and is the last to go.
 struct Wanda {
-  [[nodiscard]] constexpr double score(float weight, float norm) const noexcept {
-    return Magnitude{}.score(weight) * norm;
-  }
+  [[nodiscard]] double score(float weight, float norm) const noexcept { return std::fabs(double{weight}) * norm; }
 };
 
 }  // namespace pare

@@ -1,44 +1,42 @@
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory_resource>
+#include <span>
+#include <utility>
 
+#include "pare/core/core.hpp"
 #include "pare/tensor/mask.hpp"
 
 namespace pare::detail {
 
 /// An integer that orders as saliencies do: -0 equals +0, NaN (of any sign) is above +infinity.
 constexpr std::uint64_t saliency_key(double score) noexcept {
-  if (score != score) return std::numeric_limits<std::uint64_t>::max();
   constexpr std::uint64_t sign = std::uint64_t{1} << 63;
   const auto bits = std::bit_cast<std::uint64_t>(score + 0.0);
-  return (bits & sign) != 0 ? ~bits : bits | sign;
+  const std::uint64_t key = (bits & sign) != 0 ? ~bits : bits | sign;
+  return score != score ? std::numeric_limits<std::uint64_t>::max() : key;
 }
 
-using DigitCounts = std::array<std::size_t, 256>;
-
-/// Where a sequence of keys is cut in a radix selection: keys whose leading digits are below `prefix` go, and so do the
-/// first `quota` of those whose leading digits equal it. Nothing is sorted, copied or allocated.
+/// Where the ascending order of the keys is cut: what lies below the threshold goes, and the first `quota` of what
+/// equals it.
 struct SaliencyCut {
-  static constexpr int first_shift = 56;
-
+  std::uint64_t threshold = 0;
   std::size_t quota = 0;
-  std::uint64_t prefix = 0;
-  std::uint64_t leading = 0;
-
-  /// Settles the digit at `shift`, where `counts` says how often each of its values follows the prefix. Needs
-  /// 1 <= quota <= the sum of the counts. Returns true when the cut is final.
-  constexpr bool refine(const DigitCounts& counts, int shift) noexcept {
-    std::uint64_t digit = 0;
-    for (; counts[digit] < quota; ++digit) quota -= counts[digit];
-    prefix |= digit << shift;
-    leading |= std::uint64_t{0xff} << shift;
-    return counts[digit] == quota || shift == 0;
-  }
 };
+
+/// The cut that takes `pruned` of the keys, 1 <= pruned <= keys.size(). Reorders them.
+inline SaliencyCut cut_keys(std::span<std::uint64_t> keys, std::size_t pruned) {
+  const auto last = keys.begin() + static_cast<std::ptrdiff_t>(pruned - 1);
+  std::nth_element(keys.begin(), last, keys.end());
+  const std::uint64_t threshold = *last;
+  const auto below = std::count_if(keys.begin(), last, [=](std::uint64_t key) { return key < threshold; });
+  return {threshold, pruned - static_cast<std::size_t>(below)};
+}
 
 /// Consecutive rows of a matrix.
 struct RowRange {
@@ -46,29 +44,64 @@ struct RowRange {
   std::size_t end = 0;
 };
 
-/// Counts the values of the digit at `shift` among the keys that match the cut so far.
-template <class Scores>
-void count_digits(const Scores& scores, RowRange rows, std::size_t cols, const SaliencyCut& cut, int shift,
-                  DigitCounts& counts) {
-  counts.fill(0);
-  for (std::size_t r = rows.begin; r < rows.end; ++r)
-    for (std::size_t c = 0; c < cols; ++c) {
-      const std::uint64_t key = saliency_key(scores(r, c));
-      if ((key & cut.leading) == cut.prefix) ++counts[key >> shift & 0xff];
-    }
-}
+/// The rows of a matrix in at most `max_parts` runs of equal length, the last aside.
+class RowParts {
+ public:
+  RowParts(std::size_t rows, std::size_t max_parts) : rows_(rows), each_(ceil_div(rows, max_parts)) {}
 
-/// Prunes what lies below the cut, in row-major order as far as the quota goes.
+  [[nodiscard]] std::size_t count() const { return rows_ == 0 ? 0 : ceil_div(rows_, each_); }
+  [[nodiscard]] RowRange operator[](std::size_t part) const {
+    const std::size_t begin = part * each_;
+    return {begin, begin + std::min(each_, rows_ - begin)};
+  }
+
+ private:
+  std::size_t rows_;
+  std::size_t each_;
+};
+
+/// Equally long runs of uninitialized integers.
+class Scratch {
+ public:
+  static Result<Scratch> create(std::size_t runs, std::size_t length, std::pmr::memory_resource* memory) {
+    std::size_t bytes = 0;
+    if (!checked_multiply(runs, length, bytes) || !checked_multiply(bytes, sizeof(std::uint64_t), bytes))
+      return Error{ErrorCode::out_of_memory, "pare: the scratch memory for pruning is too large to address"};
+    auto buffer = Buffer::allocate(bytes, memory);
+    if (!buffer) return std::move(buffer).error();
+    return Scratch(*std::move(buffer), length);
+  }
+
+  [[nodiscard]] std::span<std::uint64_t> operator[](std::size_t run) {
+    return {reinterpret_cast<std::uint64_t*>(buffer_.data()) + run * length_, length_};
+  }
+
+ private:
+  Scratch(Buffer buffer, std::size_t length) : buffer_(std::move(buffer)), length_(length) {}
+
+  Buffer buffer_;
+  std::size_t length_;
+};
+
+/// Prunes what lies below the cut, spending its quota in row-major order.
 template <class Scores>
 void prune_below(const Scores& scores, RowRange rows, SaliencyCut cut, Mask& mask) {
   const std::size_t cols = mask.shape().cols;
-  for (std::size_t r = rows.begin; r < rows.end; ++r)
-    for (std::size_t c = 0; c < cols; ++c) {
-      const std::uint64_t leading = saliency_key(scores(r, c)) & cut.leading;
-      const bool tie = leading == cut.prefix && cut.quota != 0;
-      if (tie) --cut.quota;
-      if (leading < cut.prefix || tie) mask.set(r, c, false);
+  for (std::size_t r = rows.begin; r < rows.end; ++r) {
+    std::uint8_t* bits = mask.row(r);
+    for (std::size_t begin = 0; begin < cols; begin += 8) {
+      const std::size_t width = std::min<std::size_t>(8, cols - begin);
+      unsigned kept = 0;
+      // Without branches: which weights go is close to a coin toss.
+      for (std::size_t i = 0; i < width; ++i) {
+        const std::uint64_t key = saliency_key(scores(r, begin + i));
+        const std::size_t tie = std::size_t{key == cut.threshold} & std::size_t{cut.quota != 0};
+        cut.quota -= tie;
+        kept |= static_cast<unsigned>(std::size_t{key >= cut.threshold} - tie) << i;
+      }
+      bits[begin / 8] = static_cast<std::uint8_t>(kept);
     }
+  }
 }
 
 }  // namespace pare::detail

@@ -1,13 +1,14 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
-#include <memory>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
 
+#include "pare/prune/layer_selection.hpp"
 #include "pare/prune/selection.hpp"
 #include "pare/prune/structure.hpp"
 
@@ -55,59 +56,26 @@ struct Unstructured {
   template <class Scores>
   static Result<void> select_rows(const Scores& scores, std::size_t pruned, Mask& mask, const PruneOptions& options) {
     if (pruned == 0) return {};
-    options.executor(mask.shape().rows, [&](std::size_t r) {
-      const detail::RowRange row{r, r + 1};
-      detail::SaliencyCut cut{.quota = pruned};
-      detail::DigitCounts counts;
-      for (int shift = detail::SaliencyCut::first_shift;; shift -= 8) {
-        detail::count_digits(scores, row, mask.shape().cols, cut, shift, counts);
-        if (cut.refine(counts, shift)) break;
+    const Shape shape = mask.shape();
+    const detail::RowParts parts(shape.rows, 64);
+    auto scratch = detail::Scratch::create(parts.count(), shape.cols, options.memory);
+    if (!scratch) return std::move(scratch).error();
+    options.executor(parts.count(), [&](std::size_t part) {
+      const std::span<std::uint64_t> keys = (*scratch)[part];
+      for (std::size_t r = parts[part].begin; r < parts[part].end; ++r) {
+        for (std::size_t c = 0; c < shape.cols; ++c) keys[c] = detail::saliency_key(scores(r, c));
+        detail::prune_below(scores, {r, r + 1}, detail::cut_keys(keys, pruned), mask);
       }
-      detail::prune_below(scores, row, cut, mask);
     });
     return {};
   }
 
   template <class Scores>
   Result<void> select_layer(const Scores& scores, std::size_t pruned, Mask& mask, const PruneOptions& options) const {
-    const Shape shape = mask.shape();
     constexpr bool by_threshold = std::is_same_v<Scope, PerLayerThreshold>;
-    if (by_threshold && sparsity > 0) pruned = std::min(pruned + 1, shape.rows * shape.cols);
+    if (by_threshold && sparsity > 0) pruned = std::min(pruned + 1, mask.shape().rows * mask.shape().cols);
     if (pruned == 0) return {};
-
-    constexpr std::size_t max_parts = 64;
-    const std::size_t rows_each = ceil_div(shape.rows, max_parts);
-    const std::size_t parts = ceil_div(shape.rows, rows_each);
-    const auto range = [&](std::size_t part) {
-      const std::size_t begin = part * rows_each;
-      return detail::RowRange{begin, begin + std::min(rows_each, shape.rows - begin)};
-    };
-    auto scratch = Buffer::allocate(parts * sizeof(detail::DigitCounts), options.memory);
-    if (!scratch) return std::move(scratch).error();
-    auto* counts = reinterpret_cast<detail::DigitCounts*>(scratch->data());
-    std::uninitialized_default_construct_n(counts, parts);
-
-    detail::SaliencyCut cut{.quota = pruned};
-    int shift = detail::SaliencyCut::first_shift;
-    for (;; shift -= 8) {
-      options.executor(parts, [&](std::size_t part) {
-        detail::count_digits(scores, range(part), shape.cols, cut, shift, counts[part]);
-      });
-      detail::DigitCounts total{};
-      for (std::size_t part = 0; part < parts; ++part)
-        for (std::size_t digit = 0; digit < total.size(); ++digit) total[digit] += counts[part][digit];
-      if (cut.refine(total, shift)) break;
-    }
-
-    std::array<detail::SaliencyCut, max_parts> cuts;
-    cuts.fill(cut);
-    for (std::size_t part = 0; part < parts; ++part) {
-      const std::size_t ties = counts[part][cut.prefix >> shift & 0xff];
-      cuts[part].quota = by_threshold ? ties : std::min(ties, cut.quota);
-      cut.quota -= std::min(ties, cut.quota);
-    }
-    options.executor(parts, [&](std::size_t part) { detail::prune_below(scores, range(part), cuts[part], mask); });
-    return {};
+    return detail::prune_layer(scores, pruned, by_threshold, mask, options);
   }
 };
 

@@ -96,11 +96,16 @@ class Mask {
   [[nodiscard]] std::size_t kept() const { return view().kept(); }
   [[nodiscard]] double sparsity() const { return view().sparsity(); }
 
+  /// The bits of a row. Those past the last column stay 0.
+  [[nodiscard]] std::uint8_t* row(std::size_t r) noexcept {
+    return reinterpret_cast<std::uint8_t*>(bits_.data()) + r * ceil_div(shape_.cols, 8);
+  }
+
   /// Keeps or prunes element (r, c), which must lie within the shape.
   void set(std::size_t r, std::size_t c, bool keep) {
-    std::byte& bits = bits_.data()[r * ceil_div(shape_.cols, 8) + c / 8];
-    const auto bit = static_cast<std::byte>(1u << c % 8);
-    bits = keep ? bits | bit : bits & ~bit;
+    std::uint8_t& bits = row(r)[c / 8];
+    const unsigned others = bits & ~(1u << c % 8);
+    bits = static_cast<std::uint8_t>(others | (keep ? 1u : 0u) << c % 8);
   }
 
  private:

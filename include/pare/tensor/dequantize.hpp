@@ -1,0 +1,79 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "pare/tensor/operand.hpp"
+#include "pare/tensor/packed.hpp"
+
+namespace pare {
+namespace detail {
+
+/// The values of columns [begin, begin + count) of a row; begin * S::bits is a multiple of 8.
+template <class Kernels, SchemeType S, class T>
+void decode_columns(const PackedView<S>& packed, std::size_t row, std::size_t begin, std::size_t count, T* out) {
+  constexpr std::size_t window = 256;
+  const std::size_t group = packed.group();
+  const std::size_t first_block = packed.first_block(row);
+  const std::uint8_t* codes = packed.row_codes(row);
+  for (std::size_t done = 0; done < count;) {
+    const std::size_t column = begin + done;
+    const std::size_t block = column / group, offset = column % group;
+    // Windows end on multiples of eight columns unless they end the range: eight codes fill whole bytes.
+    const std::size_t blocks = std::min(window, ceil_div(offset + count - done, group));
+    const std::size_t width = blocks < window ? count - done : (window - 1) * group / 8 * 8;
+    std::array<float, window> scales;
+    for (std::size_t b = 0; b < blocks; ++b) scales[b] = packed.scale(first_block + block + b);
+    Kernels::template decode<typename S::format_type>(
+        codes + column / 8 * S::bits, width, group, offset, scales.data(),
+        S::has_zero_point ? packed.zero_points + first_block + block : nullptr, out + done);
+    done += width;
+  }
+}
+
+}  // namespace detail
+
+/// Writes the values of a packed matrix into `out`: a MatrixView, anything with Eigen's accessors or a contiguous range of
+/// rows * cols values in row-major order; of float, Half or BFloat16 (rounded to nearest even).
+/// Errors: shapes differ, null pointers, overlapping memory.
+template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Out>
+  requires MatrixOperand<std::remove_reference_t<Out>>
+Result<void> dequantize(PackedView<S> packed, Out&& out, const Options& options = {}) {
+  auto view = detail::to_view(out, packed.shape);
+  if (!view) return std::move(view).error();
+  using T = typename std::remove_reference_t<decltype(*view)>::value_type;
+  static_assert(Element<T>, "pare: dequantize writes float, pare::Half or pare::BFloat16");
+  const MatrixView<T> target = *view;
+  if (target.shape() != packed.shape) return detail::shape_error("the output", target.shape(), packed.shape);
+  if (Result<void> ok = detail::check_output(target, "the output"); !ok) return ok;
+  const Result<PackedSizes> sizes = packed_sizes<S>(packed.shape);
+  if (!sizes) return sizes.error();
+  if (detail::overlap(target.data, detail::extent(target), packed.codes, sizes->codes) ||
+      detail::overlap(target.data, detail::extent(target), packed.scales, sizes->scales) ||
+      detail::overlap(target.data, detail::extent(target), packed.zero_points, sizes->zero_points))
+    return Error{ErrorCode::invalid_argument, "pare: the output overlaps the packed tensor"};
+  if (target.empty()) return {};
+  const detail::RowTasks tasks(packed.shape, 1);
+  auto rows = detail::ContiguousRows<T>::over(target, tasks.count, options.memory);
+  if (!rows) return std::move(rows).error();
+  options.executor(tasks.count, [&](std::size_t task) {
+    const std::size_t end = std::min(target.rows, (task + 1) * tasks.rows_per_task);
+    for (std::size_t r = task * tasks.rows_per_task; r < end; ++r) {
+      detail::decode_columns<Kernels, S>(packed, r, 0, target.cols, rows->target(task, r));
+      rows->scatter(task, r);
+    }
+  });
+  return {};
+}
+
+/// As above, for a tensor that owns its bytes.
+template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Out>
+  requires MatrixOperand<std::remove_reference_t<Out>>
+Result<void> dequantize(const PackedTensor<S>& packed, Out&& out, const Options& options = {}) {
+  return dequantize<S, Kernels>(packed.view(), out, options);
+}
+
+}  // namespace pare

@@ -1,0 +1,140 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "pare/tensor/operand.hpp"
+#include "pare/tensor/packed.hpp"
+
+namespace pare {
+namespace detail {
+
+/// How many blocks of a row are in work at once.
+inline constexpr std::size_t window_blocks = 64;
+
+/// Quantizes the rows [begin, end) of one row of blocks, or given `ranges`, with those instead of the rows' own.
+template <class Kernels, SchemeType S, class T>
+void quantize_block_row(ContiguousRows<const T>& rows, std::size_t task, std::size_t begin, std::size_t end,
+                        PackedSpan<S> out, const Range* given) {
+  const std::size_t cols = out.shape.cols, group = out.group();
+  constexpr std::size_t scale_bytes = S::scale_type::bits / 8;
+  for (std::size_t column = 0, block = out.first_block(begin); column < cols;) {
+    const std::size_t blocks = std::min(window_blocks, ceil_div(cols - column, group));
+    const std::size_t width = std::min(cols - column, blocks < window_blocks ? cols - column : blocks * group);
+    std::array<Range, window_blocks> ranges;
+    if (given != nullptr) {
+      std::copy_n(given, blocks, ranges.begin());
+    } else {
+      Kernels::find_range(rows.gather(task, begin) + column, width, group, ranges.data());
+      for (std::size_t r = begin + 1; r < end; ++r) {
+        std::array<Range, window_blocks> more;
+        Kernels::find_range(rows.gather(task, r) + column, width, group, more.data());
+        for (std::size_t b = 0; b < blocks; ++b) ranges[b].merge(more[b]);
+      }
+    }
+    std::array<BlockParameters, window_blocks> parameters;
+    for (std::size_t b = 0; b < blocks; ++b) parameters[b] = S::parameters(ranges[b]);
+    for (std::size_t r = begin; r < end; ++r)
+      Kernels::template encode<typename S::format_type>(rows.gather(task, r) + column, width, group, parameters.data(),
+                                                        out.row_codes(r) + packed_bytes(column, S::bits));
+    // Tasks that share a block row share its scales and write the same bytes; only its first row's task does.
+    if (given == nullptr || begin == 0)
+      for (std::size_t b = 0; b < blocks; ++b) {
+        store_le(out.scales + (block + b) * scale_bytes, parameters[b].scale_code, scale_bytes);
+        if constexpr (S::has_zero_point) out.zero_points[block + b] = parameters[b].zero_point;
+      }
+    column += width;
+    block += blocks;
+  }
+}
+
+/// One scale for the whole matrix: ranges of parts in parallel, merged, then codes in parallel.
+template <class Kernels, SchemeType S, class T>
+Result<void> quantize_per_tensor(MatrixView<const T> weights, PackedSpan<S> out, const Options& options) {
+  constexpr std::size_t most_tasks = 64;
+  RowTasks tasks(weights.shape(), 1);
+  tasks.rows_per_task = std::max(tasks.rows_per_task, ceil_div(weights.rows, most_tasks));
+  tasks.count = ceil_div(weights.rows, tasks.rows_per_task);
+  auto rows = ContiguousRows<const T>::over(weights, tasks.count, options.memory);
+  if (!rows) return std::move(rows).error();
+  std::array<Range, most_tasks> ranges{};
+  const auto each_task = [&](auto&& work) {
+    options.executor(tasks.count, [&](std::size_t task) {
+      work(task, task * tasks.rows_per_task, std::min(weights.rows, (task + 1) * tasks.rows_per_task));
+    });
+  };
+  each_task([&](std::size_t task, std::size_t begin, std::size_t end) {
+    for (std::size_t r = begin; r < end; ++r) {
+      Range range;
+      Kernels::find_range(rows->gather(task, r), weights.cols, weights.cols, &range);
+      ranges[task].merge(range);
+    }
+  });
+  for (std::size_t task = 1; task < tasks.count; ++task) ranges[0].merge(ranges[task]);
+  each_task([&](std::size_t task, std::size_t begin, std::size_t end) {
+    quantize_block_row<Kernels, S>(*rows, task, begin, end, out, ranges.data());
+  });
+  return {};
+}
+
+}  // namespace detail
+
+/// Quantizes a matrix of float, Half or BFloat16 into memory that the caller has prepared (see packed_sizes), rounding to
+/// nearest. Every byte of `out` is written; bits past the end of a row are 0. Allocates only one scratch row per task, and
+/// only when the columns of `weights` are not adjacent. Errors: shapes differ, null pointers, overlapping memory.
+template <SchemeType S, KernelBackend Kernels = HighwayKernels, Element T>
+Result<void> quantize_into(MatrixView<const T> weights, PackedSpan<S> out, const Options& options = {}) {
+  if (weights.shape() != out.shape) return detail::shape_error("the packed tensor", out.shape, weights.shape());
+  if (Result<void> ok = detail::check_input(weights, "the weight matrix"); !ok) return ok;
+  const Result<PackedSizes> sizes = packed_sizes<S>(out.shape);
+  if (!sizes) return sizes.error();
+  if (detail::overlap(weights.data, detail::extent(weights), out.codes, sizes->codes) ||
+      detail::overlap(weights.data, detail::extent(weights), out.scales, sizes->scales) ||
+      detail::overlap(weights.data, detail::extent(weights), out.zero_points, sizes->zero_points))
+    return Error{ErrorCode::invalid_argument, "pare: the packed tensor overlaps the weights"};
+  if (weights.empty()) return {};
+  constexpr std::size_t block_rows = S::granularity_type::block_rows;
+  if constexpr (block_rows == detail::whole) {
+    return detail::quantize_per_tensor<Kernels, S, T>(weights, out, options);
+  } else {
+    const detail::RowTasks tasks(weights.shape(), block_rows);
+    auto rows = detail::ContiguousRows<const T>::over(weights, tasks.count, options.memory);
+    if (!rows) return std::move(rows).error();
+    options.executor(tasks.count, [&](std::size_t task) {
+      const std::size_t end = std::min(weights.rows, (task + 1) * tasks.rows_per_task);
+      for (std::size_t r = task * tasks.rows_per_task; r < end; r += block_rows)
+        detail::quantize_block_row<Kernels, S>(*rows, task, r, std::min(end, r + block_rows), out, nullptr);
+    });
+    return {};
+  }
+}
+
+/// The packed form of a matrix: a MatrixView or anything with Eigen's accessors, of float, Half or BFloat16.
+/// Errors as for quantize_into, and out_of_memory.
+template <SchemeType S, KernelBackend Kernels = HighwayKernels, class M>
+  requires MatrixOperand<const M>
+Result<PackedTensor<S>> quantize(const M& weights, const Options& options = {}) {
+  auto view = detail::to_view(weights, Shape{});
+  if (!view) return std::move(view).error();
+  using T = typename std::remove_reference_t<decltype(*view)>::value_type;
+  static_assert(Element<T>, "pare: weights are float, pare::Half or pare::BFloat16");
+  Result<PackedTensor<S>> packed = PackedTensor<S>::allocate(view->shape(), options.memory);
+  if (!packed) return packed;
+  if (Result<void> ok = quantize_into<S, Kernels>(MatrixView<const T>(*view), packed->view(), options); !ok)
+    return std::move(ok).error();
+  return packed;
+}
+
+/// As above, from rows * cols values in row-major order.
+template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Values>
+  requires requires(const Values& v) { std::span(v); }
+Result<PackedTensor<S>> quantize(const Values& weights, Shape shape, const Options& options = {}) {
+  auto view = pare::view(std::span(weights), shape);
+  if (!view) return std::move(view).error();
+  return quantize<S, Kernels>(*view, options);
+}
+
+}  // namespace pare

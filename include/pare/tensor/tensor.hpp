@@ -1,0 +1,8 @@
+#pragma once
+
+/// Layer 4: tensors of codes, masks, and the verbs quantize, dequantize and matmul.
+#include "pare/tensor/dequantize.hpp"
+#include "pare/tensor/mask.hpp"
+#include "pare/tensor/matmul.hpp"
+#include "pare/tensor/packed.hpp"
+#include "pare/tensor/quantize.hpp"
