@@ -8,11 +8,11 @@ namespace pare {
 
 /// How a float becomes a power of two; five producers, five rules (they differ on every input that is not one).
 enum class ExponentRule {
-  floor,        ///< the exponent field: OCP's shared exponent, ONNX "down"
-  ceil,         ///< the next power of two unless exact: ONNX "up"
-  ties_up,      ///< nearest, 1.5 * 2^k up: ONNX "nearest"
-  ties_even,    ///< nearest, 1.5 * 2^k to the even field; zero, negatives, infinities and NaN give NaN: ml_dtypes
-  openvino,     ///< as ties_even on positive numbers; negatives give code 0, +infinity the largest code
+  floor,      ///< the exponent field: OCP's shared exponent, ONNX "down"
+  ceil,       ///< the next power of two unless exact: ONNX "up"
+  ties_up,    ///< nearest, 1.5 * 2^k up: ONNX "nearest"
+  ml_dtypes,  ///< as ties_up; zero, negatives, infinities and NaN give NaN
+  openvino,   ///< nearest, 1.5 * 2^k to the even field; negatives give code 0, +infinity the largest code
 };
 
 /// E8M0: an unsigned power of two, value 2^(code - 127), 0xFF is NaN; no zero, no sign (OCP Microscaling v1.0).
@@ -38,28 +38,24 @@ struct E8M0 {
     const std::uint32_t u = detail::float_bits(x);
     const std::uint32_t magnitude = u & ~detail::sign_mask;
     const bool negative = (u & detail::sign_mask) != 0;
-    if constexpr (R == ExponentRule::ties_even) {
-      if (negative || magnitude == 0 || magnitude >= detail::infinity_bits) return nan_code;
-      return nearest_even(magnitude);
+    const std::uint32_t field = magnitude >> 23;
+    const std::uint32_t mantissa = magnitude & 0x007fffffu;
+    // Below the smallest normal number no leading one decides a tie: it stays down.
+    const std::uint32_t nearest_up = field + (mantissa > 0x00400000u || (mantissa == 0x00400000u && field != 0) ? 1u : 0u);
+    if constexpr (R == ExponentRule::ml_dtypes) {
+      return negative || magnitude == 0 || magnitude >= detail::infinity_bits ? nan_code : nearest_up;
     } else if constexpr (R == ExponentRule::openvino) {
       if (negative) return 0;
       if (magnitude > detail::infinity_bits) return nan_code;
-      const std::uint32_t code = nearest_even(magnitude);
+      const std::uint32_t code = detail::shift_right_rounded(magnitude, 23, Rounding::nearest_even);
       return code > max_code ? max_code : code;
     } else {
       if (magnitude >= detail::infinity_bits) return nan_code;
-      const std::uint32_t field = magnitude >> 23;
-      const std::uint32_t mantissa = magnitude & 0x007fffffu;
-      std::uint32_t code = field;
-      if (R == ExponentRule::ceil && mantissa != 0) code += 1;
-      if (R == ExponentRule::ties_up && mantissa >= 0x00400000u && field != 0) code += 1;
+      const std::uint32_t code = R == ExponentRule::floor  ? field
+                                 : R == ExponentRule::ceil ? field + (mantissa != 0 ? 1u : 0u)
+                                                           : nearest_up;
       return code > max_code ? (O == Overflow::saturate ? max_code : nan_code) : code;
     }
-  }
-
- private:
-  static constexpr std::uint32_t nearest_even(std::uint32_t magnitude) noexcept {
-    return detail::shift_right_rounded(magnitude, 23, Rounding::nearest_even);
   }
 };
 

@@ -44,6 +44,10 @@ struct Integer {
   }
 };
 
+/// Integers that count up from zero, which asymmetric schemes shift by a zero point. Models: UInt<4>.
+template <class F>
+concept UnsignedFormat = IntegerFormat<F> && !F::is_signed;
+
 template <int Bits>
 using Int = Integer<Bits, true>;
 template <int Bits>

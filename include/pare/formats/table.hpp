@@ -9,7 +9,7 @@
 namespace pare {
 
 /// A format given by its values in ascending order. `Values` names them: `static constexpr std::array<float, 1 << bits>
-/// values`, and `name()`; the largest magnitude is the end of the range that a symmetric scale maps onto.
+/// values` and `name()`; the largest magnitude is the end of the range that a symmetric scale maps onto.
 template <class Values>
 struct Table {
   static constexpr auto values = Values::values;
@@ -25,7 +25,7 @@ struct Table {
       }(),
       "pare: the values of a table stand in ascending order");
 
-  /// The midpoints between neighbours, rounded to float.
+  /// The midpoints between neighbours, rounded to the nearest float.
   static constexpr std::array<float, size - 1> thresholds = [] {
     std::array<float, size - 1> t{};
     for (std::size_t i = 0; i + 1 < size; ++i) t[i] = 0.5f * values[i] + 0.5f * values[i + 1];

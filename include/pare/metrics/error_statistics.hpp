@@ -7,9 +7,9 @@
 
 namespace pare {
 
-/// The sums from which every error measure derives. Feeds on pairs of values, one at a time, and merges with the sums of
-/// other rows, tensors or layers, so that a whole model is measured without holding it. Sums are doubles, which no sum
-/// of squared floats overflows.
+/// The sums from which every error measure derives. Feeds on pairs of values, one at a time, and merges with the sums
+/// of other rows, tensors or layers, so that a whole model is measured without holding it. Sums are doubles, which no
+/// sum of squared floats overflows.
 ///
 /// A NaN in either operand, or an infinity of the same sign in both, makes every measure NaN. Any other infinity makes
 /// mse and max_error infinite, sqnr NaN or -infinity, and cosine NaN.

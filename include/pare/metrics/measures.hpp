@@ -10,9 +10,9 @@
 
 namespace pare {
 
-/// The error sums of `approximation` against `reference`; views may be strided or transposed. The partition into partial
-/// sums depends on the shape alone, so the result is the same for every executor. Error: the shapes differ, or a view
-/// that has elements has no data.
+/// The error sums of `approximation` against `reference`; views may be strided or transposed. The partition into
+/// partial sums depends on the shape alone, so the result is the same for every executor. Error: the shapes differ, or
+/// a view that has elements has no data.
 inline Result<ErrorStatistics> error_statistics(MatrixView<const float> reference,
                                                 MatrixView<const float> approximation, Executor executor = serial) {
   if (reference.shape() != approximation.shape())

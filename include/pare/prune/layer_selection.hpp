@@ -12,9 +12,9 @@
 
 namespace pare::detail {
 
-/// Prunes the lowest `pruned` elements of the whole matrix, 1 <= pruned <= rows * cols; ties go in row-major order, or all
-/// of them where `whole_ties`. A radix selection: each pass settles 16 more bits of the threshold by counting, so that the
-/// memory does not grow with the matrix, and counts do not depend on who counted.
+/// Prunes the lowest `pruned` elements of the whole matrix, 1 <= pruned <= rows * cols; ties go in row-major order, or
+/// all of them where `whole_ties`. A radix selection: each pass settles 16 more bits of the threshold by counting, so
+/// that the memory does not grow with the matrix, and counts do not depend on who counted.
 template <class Scores>
 Result<void> prune_layer(const Scores& scores, std::size_t pruned, bool whole_ties, Mask& mask,
                          const PruneOptions& options) {

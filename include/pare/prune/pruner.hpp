@@ -14,8 +14,8 @@ namespace pare {
 /// Decides which weights to prune: the least salient by `metric` that `structure` allows. The result keeps 1 for each
 /// weight to keep; the weights are only read, and `apply(mask, weights)` prunes them. A weight is [out, in], where the
 /// l2 norms are those of its input columns over the calibration tokens; a convolution is [out, in * kh * kw], and a
-/// norm goes over its im2col rows. Reads each weight a few times, O(rows * cols), and allocates no more than the mask and a
-/// constant.
+/// norm goes over its im2col rows. Reads each weight a few times, O(rows * cols), and allocates no more than the mask
+/// and a constant.
 ///
 /// Errors: a view with elements but no data, norms that are not one finite non-negative number for each column, an
 /// option that the structure rejects, out_of_memory.
@@ -71,7 +71,7 @@ struct Pruner {
   template <class Scores>
   Result<Mask> run(MatrixView<const float> weights, const Scores& scores, const PruneOptions& options) const {
     if (!weights.empty() && weights.data == nullptr)
-      return Error{ErrorCode::invalid_argument, "pare: a view with elements has no data"};
+      return Error{ErrorCode::invalid_argument, "pare: the weight matrix is a null pointer"};
     auto mask = Mask::create(weights.shape(), options.memory);
     if (!mask) return mask;
     if (auto selected = structure.select(scores, *mask, options); !selected) return std::move(selected).error();

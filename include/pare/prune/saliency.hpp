@@ -29,9 +29,9 @@ struct Magnitude {
 };
 
 /// |weight| * norm, where norm is the l2 norm of the weight's input column over the calibration tokens (Sun et al., "A
-/// Simple and Effective Pruning Approach for Large Language Models", 2023). The product of two floats is exact in double:
-/// it neither overflows nor makes ties by rounding, and norms multiplied by a power of two give the same mask. An
-/// infinite weight of a dead column (norm 0) has no score and is the last to go.
+/// Simple and Effective Pruning Approach for Large Language Models", 2023). The product of two floats is exact in
+/// double: it neither overflows nor makes ties by rounding, and norms multiplied by a power of two give the same mask.
+/// An infinite weight of a dead column (norm 0) has no score and is the last to go.
 struct Wanda {
   [[nodiscard]] double score(float weight, float norm) const noexcept { return std::fabs(double{weight}) * norm; }
 };

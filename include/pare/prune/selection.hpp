@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "pare/core/core.hpp"
-#include "pare/tensor/mask.hpp"
+#include "pare/tensor/tensor.hpp"
 
 namespace pare::detail {
 

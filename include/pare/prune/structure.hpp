@@ -2,18 +2,14 @@
 
 #include <concepts>
 #include <cstddef>
-#include <memory_resource>
 
 #include "pare/core/core.hpp"
-#include "pare/tensor/mask.hpp"
+#include "pare/tensor/tensor.hpp"
 
 namespace pare {
 
-/// What a Pruner borrows from its caller. The mask is the same for every executor.
-struct PruneOptions {
-  Executor executor = serial;                   ///< runs over rows
-  std::pmr::memory_resource* memory = nullptr;  ///< holds the mask and the scratch memory; operator new where null
-};
+/// What a Pruner borrows from its caller: threads over rows, and memory for the mask and for scratch.
+using PruneOptions = Options;
 
 /// Which patterns of zeros are allowed: select(scores, mask, options) prunes elements of a mask that keeps all, where
 /// scores(r, c) is the saliency of element (r, c) as a double, computed on demand. Models: Unstructured, NofM.

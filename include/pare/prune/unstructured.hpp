@@ -25,8 +25,8 @@ struct PerLayerThreshold {};
 /// Zeros anywhere. PerRow and PerLayer prune exactly int(count * sparsity) elements of each row or of the matrix, those
 /// that come first in ascending order of (saliency, position), so ties go by the lower row, then the lower column.
 /// PerLayerThreshold prunes all of a tie; unlike the reference it prunes nothing at sparsity 0, and all at 1.
-/// The product count * sparsity is taken in double, so `sparsity` is best written as 0.7, not 0.7f. Error: a sparsity that
-/// is NaN or outside [0, 1].
+/// The product count * sparsity is taken in double, so `sparsity` is best written as 0.7, not 0.7f. Error: a sparsity
+/// that is NaN or outside [0, 1].
 template <class Scope>
 struct Unstructured {
   static_assert(std::is_same_v<Scope, PerRow> || std::is_same_v<Scope, PerLayer> ||

@@ -47,14 +47,6 @@ concept ScaleFormat =
     Format<F> && (F::kind == FormatKind::float32 || F::kind == FormatKind::exponent || F::kind == FormatKind::minifloat) &&
     F::bits >= 8;
 
-/// A format whose codes carry their own sign. Models: Int<4>, E2M1, NF4.
-template <class F>
-concept SignedFormat = Format<F> && (!IntegerFormat<F> || F::decode(~0u) < 0.0f);
-
-/// A format that counts up from zero. Models: UInt<4>.
-template <class F>
-concept UnsignedFormat = IntegerFormat<F> && !SignedFormat<F>;
-
 /// The scalar definition of quantization: the code of one value. Formats that count up from zero use the zero point.
 template <Format F>
 constexpr std::uint32_t quantize_value(float x, const BlockParameters& p) noexcept {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "pare/core/core.hpp"
+#include "pare/tensor/operand.hpp"
 
 namespace pare {
 
@@ -116,23 +117,30 @@ class Mask {
 };
 
 /// Copies the kept elements of `weights` to `out` bit for bit and writes +0.0f for the pruned ones, whatever they were
-/// (NaN too). `out` is `weights` itself or does not overlap it. Error: the three shapes differ, or a view has no data.
+/// (NaN too). `out` may be `weights` itself. Errors: shapes differ, null pointers, any other overlap in memory.
 inline Result<void> apply(MaskView mask, MatrixView<const float> weights, MatrixView<float> out,
-                          Executor executor = serial) {
-  if (mask.shape() != weights.shape() || mask.shape() != out.shape())
-    return Error{ErrorCode::invalid_argument, "pare: the mask and the matrix differ in shape"};
+                          const Options& options = {}) {
+  if (mask.shape() != weights.shape()) return detail::shape_error("the mask", mask.shape(), weights.shape());
+  if (out.shape() != weights.shape()) return detail::shape_error("the output", out.shape(), weights.shape());
   if (mask.empty()) return {};
-  if (mask.data == nullptr || weights.data == nullptr || out.data == nullptr)
-    return Error{ErrorCode::invalid_argument, "pare: a view with elements has no data"};
-  executor(mask.rows, [&](std::size_t r) {
+  if (mask.data == nullptr) return Error{ErrorCode::invalid_argument, "pare: the mask is a null pointer"};
+  if (Result<void> ok = detail::check_input(weights, "the weight matrix"); !ok) return ok;
+  if (Result<void> ok = detail::check_output(out, "the output"); !ok) return ok;
+  const bool in_place =
+      out.data == weights.data && out.row_stride == weights.row_stride && out.col_stride == weights.col_stride;
+  if ((!in_place && detail::overlap(out.data, detail::extent(out), weights.data, detail::extent(weights))) ||
+      detail::overlap(out.data, detail::extent(out), mask.data, mask.rows * mask.row_bytes()))
+    return Error{ErrorCode::invalid_argument, "pare: the output overlaps the weights or the mask"};
+
+  options.executor(mask.rows, [&](std::size_t r) {
     for (std::size_t c = 0; c < mask.cols; ++c) out(r, c) = mask.test(r, c) ? weights(r, c) : 0.0f;
   });
   return {};
 }
 
-/// Writes +0.0f over the pruned elements of `weights`. Error: the shapes differ, or a view has no data.
-inline Result<void> apply(MaskView mask, MatrixView<float> weights, Executor executor = serial) {
-  return apply(mask, weights, weights, executor);
+/// Writes +0.0f over the pruned elements of `weights`. Errors: shapes differ, null pointers, overlapping elements.
+inline Result<void> apply(MaskView mask, MatrixView<float> weights, const Options& options = {}) {
+  return apply(mask, weights, weights, options);
 }
 
 }  // namespace pare

@@ -1,0 +1,52 @@
+#include <vector>
+
+#include "pare/kernels/compiled.hpp"
+#include "pare/kernels/highway.hpp"
+
+namespace pare {
+
+template <class F, class T>
+void CompiledKernels::decode_codes(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
+                                   const float* scales, const std::uint8_t* zero_points, T* out) noexcept {
+  HighwayKernels::decode<F>(codes, n, group, offset, scales, zero_points, out);
+}
+
+template <int Bits>
+void CompiledKernels::pack(const std::uint8_t* codes, std::size_t n, std::uint8_t* packed) noexcept {
+  HighwayKernels::pack<Bits>(codes, n, packed);
+}
+
+template <int Bits>
+void CompiledKernels::unpack(const std::uint8_t* packed, std::size_t n, std::uint8_t* codes) noexcept {
+  HighwayKernels::unpack<Bits>(packed, n, codes);
+}
+
+void CompiledKernels::accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w,
+                                          std::size_t n, std::size_t w_stride, std::size_t k, float* y,
+                                          std::size_t y_stride) noexcept {
+  HighwayKernels::accumulate_products(x, m, x_stride, w, n, w_stride, k, y, y_stride);
+}
+
+namespace {
+
+using Function = void (*)();
+
+template <class... F>
+void add_formats(std::vector<Function>& kept, FormatList<F...>) {
+  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::decode_codes<F, float>)), ...);
+  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::decode_codes<F, Half>)), ...);
+  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::decode_codes<F, BFloat16>)), ...);
+  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::pack<F::bits>)), ...);
+  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::unpack<F::bits>)), ...);
+}
+
+}  // namespace
+
+/// Never called: naming their addresses here instantiates the templates for the whole list.
+std::vector<Function> decode_kernels() {
+  std::vector<Function> kept;
+  add_formats(kept, CodeFormats{});
+  return kept;
+}
+
+}  // namespace pare

@@ -1,0 +1,40 @@
+#include <vector>
+
+#include "pare/kernels/compiled.hpp"
+#include "pare/kernels/highway.hpp"
+
+namespace pare {
+
+template <Element T>
+void CompiledKernels::find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
+  HighwayKernels::find_range(x, n, group, ranges);
+}
+
+template <class F, class T>
+void CompiledKernels::encode_codes(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
+                                   std::uint8_t* codes) noexcept {
+  HighwayKernels::encode<F>(x, n, group, parameters, codes);
+}
+
+namespace {
+
+using Function = void (*)();
+
+template <class T, class... F>
+void add_element(std::vector<Function>& kept, FormatList<F...>) {
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::find_range<T>));
+  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::encode_codes<F, T>)), ...);
+}
+
+}  // namespace
+
+/// Never called: naming their addresses here instantiates the templates for the whole list.
+std::vector<Function> encode_kernels() {
+  std::vector<Function> kept;
+  add_element<float>(kept, CodeFormats{});
+  add_element<Half>(kept, CodeFormats{});
+  add_element<BFloat16>(kept, CodeFormats{});
+  return kept;
+}
+
+}  // namespace pare

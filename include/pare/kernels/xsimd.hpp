@@ -1,0 +1,187 @@
+#pragma once
+
+/// The kernels in xsimd, for the instruction set that the translation unit is compiled for. Not part of pare.hpp: a
+/// program that uses xsimd includes this header itself.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "pare/kernels/reference.hpp"
+#include "pare/kernels/xsimd/codecs.hpp"
+#include "pare/kernels/xsimd/elements.hpp"
+#include "pare/kernels/xsimd/products.hpp"
+
+namespace pare {
+
+#ifdef PARE_HAS_XSIMD
+
+/// The kernels of ReferenceKernels in batches of an xsimd architecture; the same bytes. The architecture is part of the
+/// type, so that translation units compiled for different ones do not share functions.
+template <class Arch>
+struct BasicXsimdKernels {
+  template <Element T>
+  static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
+    for (std::size_t begin = 0; begin < n; ++ranges) {
+      const std::size_t end = n - begin > group ? begin + group : n;
+      *ranges = range_of(x + begin, end - begin);
+      begin = end;
+    }
+  }
+
+  template <Format F, Element T>
+  static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
+                     std::uint8_t* codes) noexcept {
+    for_each_block(n, group, 0, [&](std::size_t begin, std::size_t count, auto&& for_each_part) {
+      Block block;
+      block.load(x + begin, count);
+      alignas(64) std::array<std::int32_t, Block::capacity> wide;
+      for_each_part([&](std::size_t g, std::size_t from, std::size_t to) {
+        const BlockParameters& p = parameters[g];
+        if (p.finite && is_finite(p.inverse) && !is_nan(p.scale))
+          for (std::size_t i = from; i < to; i += lanes)
+            detail::encode_batch<F, Arch>(Floats::load_unaligned(block.values.data() + i), p)
+                .store_unaligned(wide.data() + i);
+        else
+          for (std::size_t i = from; i < to; ++i)
+            wide[i] = static_cast<std::int32_t>(quantize_value<F>(block.values[i], p));
+      });
+      alignas(64) std::array<std::uint8_t, detail::xsimd_block> bytes{};
+      if (count == detail::xsimd_block)
+        for (std::size_t i = 0; i < detail::xsimd_block; ++i) bytes[i] = static_cast<std::uint8_t>(wide[i]);
+      else
+        for (std::size_t i = 0; i < count; ++i) bytes[i] = static_cast<std::uint8_t>(wide[i]);
+      detail::pack_block<F::bits>(bytes.data(), count, codes + begin / 8 * F::bits);
+    });
+  }
+
+  template <Format F, Element T>
+  static void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
+                     const float* scales, const std::uint8_t* zero_points, T* out) noexcept {
+    for_each_block(n, group, offset, [&](std::size_t begin, std::size_t count, auto&& for_each_part) {
+      alignas(64) std::array<std::uint8_t, detail::xsimd_block> bytes{};
+      detail::unpack_block<F::bits>(codes + begin / 8 * F::bits, count, bytes.data());
+      alignas(64) std::array<std::int32_t, Block::capacity> wide{};
+      for (std::size_t i = 0; i < detail::xsimd_block; ++i) wide[i] = bytes[i];
+      Block block;
+      for_each_part([&](std::size_t g, std::size_t from, std::size_t to) {
+        const std::uint8_t zero_point = UnsignedFormat<F> ? zero_points[g] : std::uint8_t{0};
+        for (std::size_t i = from; i < to; i += lanes)
+          (detail::decode_batch<F, Arch>(wide.data() + i, zero_point) * Floats(scales[g]))
+              .store_unaligned(block.values.data() + i);
+      });
+      block.store(out + begin, count);
+    });
+  }
+
+  template <int Bits>
+  static void pack(const std::uint8_t* codes, std::size_t n, std::uint8_t* packed) noexcept {
+    for (std::size_t i = 0; i < n; i += detail::xsimd_block)
+      detail::pack_block<Bits>(codes + i, std::min(n - i, detail::xsimd_block), packed + i / 8 * Bits);
+  }
+
+  template <int Bits>
+  static void unpack(const std::uint8_t* packed, std::size_t n, std::uint8_t* codes) noexcept {
+    for (std::size_t i = 0; i < n; i += detail::xsimd_block)
+      detail::unpack_block<Bits>(packed + i / 8 * Bits, std::min(n - i, detail::xsimd_block), codes + i);
+  }
+
+  static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
+                                  std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept {
+    if constexpr (detail::xsimd_has_fused && 16 % lanes == 0) {
+      // As many sums as the registers hold: 32 of AVX-512 and NEON, 16 of AVX2.
+      constexpr std::size_t tile_m = lanes == 16 ? 6 : 2, tile_n = lanes == 16 ? 4 : 3;
+      std::size_t j = 0;
+      for (; n - j >= tile_n; j += tile_n)
+        multiply<tile_m, tile_n>(x, m, x_stride, w + j * w_stride, w_stride, k, y + j, y_stride);
+      for (; j < n; ++j) multiply<tile_m, 1>(x, m, x_stride, w + j * w_stride, w_stride, k, y + j, y_stride);
+    } else {
+      ReferenceKernels::accumulate_products(x, m, x_stride, w, n, w_stride, k, y, y_stride);
+    }
+  }
+
+ private:
+  using Floats = detail::FloatBatch<Arch>;
+  using Block = detail::XsimdBlock<Arch>;
+  static constexpr std::size_t lanes = Block::lanes;
+
+  template <class T>
+  static Range range_of(const T* x, std::size_t n) noexcept {
+    const Floats zero(0.0f), most(F32::max);
+    Floats lowest = zero, highest = zero;
+    auto finite = zero <= most;
+    for (std::size_t i = 0; i < n; i += detail::xsimd_block) {
+      // Zeros past the end are no matter: zero belongs to every range.
+      Block block;
+      block.load(x + i, std::min(n - i, detail::xsimd_block));
+      for (std::size_t j = 0; j < detail::xsimd_block; j += lanes) {
+        const Floats v = Floats::load_aligned(block.values.data() + j);
+        lowest = xsimd::min(lowest, v);
+        highest = xsimd::max(highest, v);
+        finite = finite && xsimd::abs(v) <= most;
+      }
+    }
+    Range range;
+    if (!xsimd::all(finite)) {
+      for (std::size_t i = 0; i < n; ++i) range.include(static_cast<float>(x[i]));
+      return range;
+    }
+    alignas(64) std::array<float, lanes> low, high;
+    lowest.store_aligned(low.data());
+    highest.store_aligned(high.data());
+    for (std::size_t half = lanes / 2; half > 0; half /= 2)
+      for (std::size_t j = 0; j < half; ++j) {
+        low[j] = std::min(low[j], low[j + half]);
+        high[j] = std::max(high[j], high[j + half]);
+      }
+    // Minima and maxima may keep a -0; the sum with +0 does not.
+    range.lowest = low[0] + 0.0f;
+    range.highest = high[0] + 0.0f;
+    return range;
+  }
+
+  /// Calls f(begin, count, for_each_part) for each block of a row; for_each_part(h) calls h(g, from, to) for each group g
+  /// that has the elements [from, to) of the block, in ascending order. The row starts at `offset` within group 0.
+  template <class Function>
+  static void for_each_block(std::size_t n, std::size_t group, std::size_t offset, Function&& f) noexcept {
+    std::size_t g = 0, remaining = group - offset;
+    for (std::size_t begin = 0; begin < n; begin += detail::xsimd_block) {
+      const std::size_t count = std::min(n - begin, detail::xsimd_block);
+      f(begin, count, [&](auto&& h) {
+        for (std::size_t from = 0; from < count;) {
+          const std::size_t to = std::min(count, from + std::min(remaining, count));
+          h(g, from, to);
+          remaining -= to - from;
+          from = to;
+          if (remaining == 0) {
+            remaining = group;
+            ++g;
+          }
+        }
+      });
+    }
+  }
+
+  /// Rows of x in tiles of M, the last ones singly.
+  template <std::size_t M, std::size_t N>
+  static void multiply(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t w_stride,
+                       std::size_t k, float* y, std::size_t y_stride) noexcept {
+    std::size_t i = 0;
+    for (; m - i >= M; i += M)
+      detail::accumulate_tile<Arch, M, N>(x + i * x_stride, x_stride, w, w_stride, k, y + i * y_stride, y_stride);
+    for (; i < m; ++i)
+      detail::accumulate_tile<Arch, 1, N>(x + i * x_stride, x_stride, w, w_stride, k, y + i * y_stride, y_stride);
+  }
+};
+
+using XsimdKernels = BasicXsimdKernels<xsimd::default_arch>;
+
+#else
+
+/// xsimd has no architecture here that gives the bytes of the reference.
+using XsimdKernels = ReferenceKernels;
+
+#endif
+
+}  // namespace pare
