@@ -10,23 +10,36 @@ namespace pare {
 template <class Signature>
 class FunctionRef;
 
-/// A non-owning reference to a callable; the callable must outlive every call.
+/// A non-owning reference to a callable. A function may be given as it is; any other callable must outlive every call.
 template <class R, class... Args>
 class FunctionRef<R(Args...)> {
  public:
   template <class F>
     requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef> && std::is_invocable_r_v<R, F&, Args...>)
-  FunctionRef(F&& callable) noexcept
-      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
-        call_([](void* object, Args... args) -> R {
-          return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
-        }) {}
+  FunctionRef(F&& callable) noexcept {
+    using Callable = std::remove_reference_t<F>;
+    if constexpr (std::is_function_v<Callable>) {
+      target_.function = reinterpret_cast<void (*)()>(&callable);
+      call_ = [](Target target, Args... args) -> R {
+        return reinterpret_cast<Callable*>(target.function)(std::forward<Args>(args)...);
+      };
+    } else {
+      target_.object = const_cast<void*>(static_cast<const void*>(std::addressof(callable)));
+      call_ = [](Target target, Args... args) -> R {
+        return (*static_cast<Callable*>(target.object))(std::forward<Args>(args)...);
+      };
+    }
+  }
 
-  R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
+  R operator()(Args... args) const { return call_(target_, std::forward<Args>(args)...); }
 
  private:
-  void* object_;
-  R (*call_)(void*, Args...);
+  union Target {
+    void* object;
+    void (*function)();
+  };
+  Target target_;
+  R (*call_)(Target, Args...);
 };
 
 /// One piece of parallel work, called with its index.

@@ -13,9 +13,10 @@
 #include "pare/kernels/xsimd/elements.hpp"
 #include "pare/kernels/xsimd/products.hpp"
 
-namespace pare {
-
 #ifdef PARE_HAS_XSIMD
+
+PARE_XSIMD_BEGIN
+namespace pare {
 
 /// The kernels of ReferenceKernels in batches of an xsimd architecture; the same bytes. The architecture is part of the
 /// type, so that translation units compiled for different ones do not share functions.
@@ -177,11 +178,16 @@ struct BasicXsimdKernels {
 
 using XsimdKernels = BasicXsimdKernels<xsimd::default_arch>;
 
+}  // namespace pare
+PARE_XSIMD_END
+
 #else
+
+namespace pare {
 
 /// xsimd has no architecture here that gives the bytes of the reference.
 using XsimdKernels = ReferenceKernels;
 
-#endif
-
 }  // namespace pare
+
+#endif

@@ -8,6 +8,7 @@
 
 #ifdef PARE_HAS_XSIMD
 
+PARE_XSIMD_BEGIN
 namespace pare::detail {
 
 /// The codes of `x`, whose lanes are finite and belong to one group with a finite inverse.
@@ -116,5 +117,6 @@ void unpack_block(const std::uint8_t* packed, std::size_t count, std::uint8_t* c
 }
 
 }  // namespace pare::detail
+PARE_XSIMD_END
 
 #endif

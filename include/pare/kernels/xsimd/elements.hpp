@@ -13,6 +13,19 @@
 #if !defined(XSIMD_NO_SUPPORTED_ARCHITECTURE) && !defined(__arm__)
 #define PARE_HAS_XSIMD 1
 
+// gcc 12 takes the deliberately undefined operands of its own AVX-512 intrinsics for mistakes of those who inline them.
+#if defined(__GNUC__) && !defined(__clang__)
+#define PARE_XSIMD_BEGIN                                         \
+  _Pragma("GCC diagnostic push")                                 \
+  _Pragma("GCC diagnostic ignored \"-Wuninitialized\"")          \
+  _Pragma("GCC diagnostic ignored \"-Wmaybe-uninitialized\"")
+#define PARE_XSIMD_END _Pragma("GCC diagnostic pop")
+#else
+#define PARE_XSIMD_BEGIN
+#define PARE_XSIMD_END
+#endif
+
+PARE_XSIMD_BEGIN
 namespace pare::detail {
 
 /// Rows are worked on in blocks of this many elements, which fill whole bytes at every width.
@@ -132,5 +145,6 @@ struct XsimdBlock {
 };
 
 }  // namespace pare::detail
+PARE_XSIMD_END
 
 #endif

@@ -7,6 +7,7 @@
 
 #ifdef PARE_HAS_XSIMD
 
+PARE_XSIMD_BEGIN
 namespace pare::detail {
 
 // Elsewhere xsimd::fma rounds twice.
@@ -55,5 +56,6 @@ void accumulate_tile(const float* x, std::size_t x_stride, const float* w, std::
 }
 
 }  // namespace pare::detail
+PARE_XSIMD_END
 
 #endif

@@ -1,0 +1,74 @@
+#include "io/thread_pool.hpp"
+
+#include <algorithm>
+#include <system_error>
+
+namespace io {
+namespace {
+
+/// Whether this thread is inside a loop of some pool.
+thread_local bool inside_loop = false;
+
+}  // namespace
+
+ThreadPool::ThreadPool(std::size_t threads) {
+  const std::size_t wanted = threads != 0 ? threads : std::max<std::size_t>(1, std::thread::hardware_concurrency());
+  workers_.reserve(wanted - 1);
+  try {
+    while (workers_.size() + 1 < wanted) workers_.emplace_back([this] { work(); });
+  } catch (const std::system_error&) {
+    // No result depends on the number of threads, so a smaller pool serves as well.
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    const std::lock_guard lock(state_);
+    stop_ = true;
+  }
+  start_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::drain(const pare::Task& task, std::size_t count) noexcept {
+  inside_loop = true;
+  for (std::size_t i = next_++; i < count; i = next_++) task(i);
+  inside_loop = false;
+}
+
+void ThreadPool::operator()(std::size_t count, pare::Task task) {
+  if (inside_loop || workers_.empty() || count < 2) {
+    for (std::size_t i = 0; i < count; ++i) task(i);
+    return;
+  }
+  const std::lock_guard loop(loop_);
+  {
+    const std::lock_guard lock(state_);
+    task_ = &task;
+    count_ = count;
+    next_ = 0;
+    busy_ = workers_.size();
+    ++generation_;
+  }
+  start_.notify_all();
+  drain(task, count);
+  std::unique_lock lock(state_);
+  done_.wait(lock, [this] { return busy_ == 0; });
+}
+
+void ThreadPool::work() {
+  std::unique_lock lock(state_);
+  for (std::uint64_t seen = 0;;) {
+    start_.wait(lock, [&] { return stop_ || generation_ != seen; });
+    if (stop_) return;
+    seen = generation_;
+    const pare::Task& task = *task_;
+    const std::size_t count = count_;
+    lock.unlock();
+    drain(task, count);
+    lock.lock();
+    if (--busy_ == 0) done_.notify_one();
+  }
+}
+
+}  // namespace io

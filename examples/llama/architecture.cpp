@@ -1,0 +1,58 @@
+#include "llama/architecture.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace llama {
+namespace {
+
+constexpr std::string_view block_prefix = "model.layers.";
+
+std::string in_block(std::size_t layer, std::string_view name) { return fmt::format("{}{}.{}", block_prefix, layer, name); }
+
+io::Extents linear_shape(const Config& config, LinearRole role) {
+  switch (role) {
+    case LinearRole::query:
+      return {config.query_size(), config.hidden_size};
+    case LinearRole::key:
+    case LinearRole::value:
+      return {config.kv_size(), config.hidden_size};
+    case LinearRole::output:
+      return {config.hidden_size, config.query_size()};
+    case LinearRole::gate:
+    case LinearRole::up:
+      return {config.intermediate_size, config.hidden_size};
+    case LinearRole::down:
+      break;
+  }
+  return {config.hidden_size, config.intermediate_size};
+}
+
+}  // namespace
+
+ExpectedTensor expected_linear(const Config& config, std::size_t layer, LinearRole role) {
+  return {in_block(layer, linear_names[static_cast<std::size_t>(role)]), linear_shape(config, role)};
+}
+
+ExpectedTensor expected_attention_norm(const Config& config, std::size_t layer) {
+  return {in_block(layer, "input_layernorm.weight"), {config.hidden_size}};
+}
+
+ExpectedTensor expected_mlp_norm(const Config& config, std::size_t layer) {
+  return {in_block(layer, "post_attention_layernorm.weight"), {config.hidden_size}};
+}
+
+ExpectedTensor expected_vocabulary(const Config& config, std::string_view name) {
+  return {std::string(name), {config.vocab_size, config.hidden_size}};
+}
+
+bool is_block_linear(std::string_view name) {
+  if (!name.starts_with(block_prefix)) return false;
+  name.remove_prefix(block_prefix.size());
+  const std::size_t digits = name.find_first_not_of("0123456789");
+  if (digits == 0 || digits == std::string_view::npos || name[digits] != '.') return false;
+  return std::ranges::find(linear_names, name.substr(digits + 1)) != linear_names.end();
+}
+
+}  // namespace llama

@@ -1,0 +1,86 @@
+#include "llama/block.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "llama/rope.hpp"
+
+namespace llama {
+using pare::MatrixView;
+using pare::Result;
+
+namespace {
+
+MatrixView<float> matrix(std::vector<float>& memory, std::size_t rows, std::size_t cols) {
+  memory.resize(std::max(memory.size(), rows * cols));
+  return {memory.data(), rows, cols};
+}
+
+void add(MatrixView<const float> values, MatrixView<float> x) {
+  for (std::size_t t = 0; t < x.rows; ++t)
+    for (std::size_t c = 0; c < x.cols; ++c) x(t, c) += values(t, c);
+}
+
+/// gate = silu(gate) * up.
+void activate(MatrixView<float> gate, MatrixView<const float> up, pare::Executor executor) {
+  executor(gate.rows, [&](std::size_t t) {
+    for (std::size_t c = 0; c < gate.cols; ++c) {
+      const float g = gate(t, c);
+      gate(t, c) = g / (1.0f + std::exp(-g)) * up(t, c);
+    }
+  });
+}
+
+}  // namespace
+
+void normalize(MatrixView<const float> x, std::span<const float> weights, double epsilon, MatrixView<float> out) {
+  for (std::size_t t = 0; t < x.rows; ++t) {
+    double sum = 0.0;
+    for (std::size_t c = 0; c < x.cols; ++c) sum += double{x(t, c)} * x(t, c);
+    const auto factor = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(x.cols) + epsilon));
+    for (std::size_t c = 0; c < x.cols; ++c) out(t, c) = weights[c] * (x(t, c) * factor);
+  }
+}
+
+Result<void> run_block(const Config& config, std::span<const float> frequencies, const Block& block,
+                       MatrixView<float> x, BlockCache& cache, std::size_t first, Workspace& workspace,
+                       pare::Executor executor, InputObserver observe) {
+  const std::size_t tokens = x.rows;
+  const MatrixView normed = matrix(workspace.normed, tokens, config.hidden_size);
+  const MatrixView projected = matrix(workspace.projected, tokens, config.hidden_size);
+  const MatrixView queries = matrix(workspace.queries, tokens, config.query_size());
+  const MatrixView keys = matrix(workspace.keys, tokens, config.kv_size());
+  const MatrixView values = matrix(workspace.values, tokens, config.kv_size());
+  const MatrixView attended = matrix(workspace.attended, tokens, config.query_size());
+  const MatrixView gate = matrix(workspace.gate, tokens, config.intermediate_size);
+  const MatrixView up = matrix(workspace.up, tokens, config.intermediate_size);
+  Result<void> done;
+  const auto apply = [&](LinearRole role, MatrixView<const float> in, MatrixView<float> out) {
+    done = block[role].apply(in, out, executor);
+    return done.has_value();
+  };
+
+  normalize(x, block.attention_norm, config.norm_epsilon, normed);
+  observe(LinearRole::query, normed);
+  if (!apply(LinearRole::query, normed, queries) || !apply(LinearRole::key, normed, keys) ||
+      !apply(LinearRole::value, normed, values))
+    return done;
+  rotate(queries, config.head_dim, frequencies, first);
+  rotate(keys, config.head_dim, frequencies, first);
+  cache.store(first, keys, values);
+  attend(config, queries, cache, first, attended, workspace.scores, executor);
+  observe(LinearRole::output, attended);
+  if (!apply(LinearRole::output, attended, projected)) return done;
+  add(projected, x);
+
+  normalize(x, block.mlp_norm, config.norm_epsilon, normed);
+  observe(LinearRole::gate, normed);
+  if (!apply(LinearRole::gate, normed, gate) || !apply(LinearRole::up, normed, up)) return done;
+  activate(gate, up, executor);
+  observe(LinearRole::down, gate);
+  if (!apply(LinearRole::down, gate, projected)) return done;
+  add(projected, x);
+  return {};
+}
+
+}  // namespace llama

@@ -1,0 +1,34 @@
+#include "llama/elements.hpp"
+
+#include <cstring>
+
+#include "pare/formats/formats.hpp"
+
+namespace llama {
+namespace {
+
+template <class T>
+void widen(std::span<const std::byte> elements, std::span<float> out) {
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    T value;
+    std::memcpy(&value, elements.data() + i * sizeof(T), sizeof(T));
+    out[i] = static_cast<float>(value);
+  }
+}
+
+}  // namespace
+
+bool is_float_dtype(io::DType dtype) noexcept {
+  return dtype == io::DType::f32 || dtype == io::DType::f16 || dtype == io::DType::bf16;
+}
+
+void to_floats(io::DType dtype, std::span<const std::byte> elements, std::span<float> out) {
+  if (dtype == io::DType::f16)
+    widen<pare::Half>(elements, out);
+  else if (dtype == io::DType::bf16)
+    widen<pare::BFloat16>(elements, out);
+  else if (!out.empty())
+    std::memcpy(out.data(), elements.data(), out.size_bytes());
+}
+
+}  // namespace llama

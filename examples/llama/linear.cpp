@@ -1,0 +1,60 @@
+#include "llama/linear.hpp"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "llama/elements.hpp"
+#include "pare/kernels/kernels.hpp"
+
+namespace llama {
+
+FloatMatrix FloatMatrix::over(const Tensor& tensor, pare::Shape shape) {
+  FloatMatrix matrix;
+  matrix.shape_ = shape;
+  if (tensor.dtype == io::DType::f32 && reinterpret_cast<std::uintptr_t>(tensor.bytes.data()) % alignof(float) == 0) {
+    matrix.data_ = reinterpret_cast<const float*>(tensor.bytes.data());
+    matrix.owned_ = tensor.owned;
+    return matrix;
+  }
+  auto values = std::make_shared<std::vector<float>>(shape.rows * shape.cols);
+  to_floats(tensor.dtype, tensor.bytes, *values);
+  matrix.data_ = values->data();
+  matrix.owned_ = std::move(values);
+  return matrix;
+}
+
+pare::Shape Linear::shape() const {
+  return std::visit([](const auto& weights) { return weights.shape(); }, weights_);
+}
+
+pare::Result<void> Linear::apply(pare::MatrixView<const float> x, pare::MatrixView<float> y,
+                                 pare::Executor executor) const {
+  if (const auto* packed = std::get_if<io::PackedMatrix>(&weights_)) return packed->matmul(x, y, {.executor = executor});
+  multiply(x, std::get_if<FloatMatrix>(&weights_)->view(), y, executor);
+  return {};
+}
+
+void accumulate(pare::MatrixView<const float> x, pare::MatrixView<const float> weights, pare::MatrixView<float> y) {
+  pare::HighwayKernels::accumulate_products(x.data, x.rows, x.row_stride, weights.data, weights.rows,
+                                            weights.row_stride, x.cols, y.data, y.row_stride);
+}
+
+void multiply(pare::MatrixView<const float> x, pare::MatrixView<const float> weights, pare::MatrixView<float> y,
+              pare::Executor executor) {
+  // A block of x that the second-level cache holds meets a run of weights before the next one does.
+  constexpr std::size_t weight_rows = 64, x_rows = 48, columns = 1024;
+  for (std::size_t i = 0; i < y.rows; ++i) std::fill_n(y.row(i), y.cols, 0.0f);
+  executor(pare::ceil_div(weights.rows, weight_rows), [&](std::size_t task) {
+    const std::size_t n = task * weight_rows;
+    const std::size_t n_count = std::min(weight_rows, weights.rows - n);
+    for (std::size_t c = 0; c < x.cols; c += columns)
+      for (std::size_t m = 0; m < x.rows; m += x_rows) {
+        const std::size_t m_count = std::min(x_rows, x.rows - m), c_count = std::min(columns, x.cols - c);
+        accumulate({x.row(m) + c, m_count, c_count, x.row_stride, 1},
+                   {weights.row(n) + c, n_count, c_count, weights.row_stride, 1},
+                   {y.row(m) + n, m_count, n_count, y.row_stride, 1});
+      }
+  });
+}
+
+}  // namespace llama

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "io/packed_matrix.hpp"
+#include "llama/weight_files.hpp"
+#include "pare/core/executor.hpp"
+#include "pare/core/result.hpp"
+
+namespace llama {
+
+/// A row-major matrix of floats that other objects may share: in memory of its own, or where a file is mapped.
+class FloatMatrix {
+ public:
+  FloatMatrix() = default;
+
+  /// The values of a tensor of a float dtype. Aligned F32 stays where it is, so that the tensor's file must outlive the
+  /// matrix; anything else is copied.
+  static FloatMatrix over(const Tensor& tensor, pare::Shape shape);
+
+  [[nodiscard]] pare::MatrixView<const float> view() const noexcept { return {data_, shape_.rows, shape_.cols}; }
+  [[nodiscard]] pare::Shape shape() const noexcept { return shape_; }
+
+ private:
+  std::shared_ptr<const std::vector<float>> owned_;
+  const float* data_ = nullptr;
+  pare::Shape shape_;
+};
+
+/// A linear layer without bias, [out, in]: floats, or codes of any scheme of pare's catalog.
+class Linear {
+ public:
+  Linear() = default;
+  explicit Linear(FloatMatrix weights) : weights_(std::move(weights)) {}
+  explicit Linear(io::PackedMatrix weights) : weights_(std::move(weights)) {}
+
+  [[nodiscard]] pare::Shape shape() const;
+
+  /// The weights, or nullptr where they are packed.
+  [[nodiscard]] const FloatMatrix* floats() const noexcept { return std::get_if<FloatMatrix>(&weights_); }
+
+  /// y = x * W^T with x [m, in] and y [m, out], rows dense or strided. Errors: as for pare::matmul.
+  pare::Result<void> apply(pare::MatrixView<const float> x, pare::MatrixView<float> y, pare::Executor executor) const;
+
+ private:
+  std::variant<FloatMatrix, io::PackedMatrix> weights_;
+};
+
+/// y = x * W^T for floats; the same values for every executor.
+void multiply(pare::MatrixView<const float> x, pare::MatrixView<const float> weights, pare::MatrixView<float> y,
+              pare::Executor executor);
+
+/// y += x * W^T on this thread.
+void accumulate(pare::MatrixView<const float> x, pare::MatrixView<const float> weights, pare::MatrixView<float> y);
+
+}  // namespace llama

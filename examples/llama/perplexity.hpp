@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+#include <vector>
+
+#include "llama/model.hpp"
+#include "llama/tokenizer.hpp"
+#include "pare/core/executor.hpp"
+#include "pare/core/result.hpp"
+
+namespace llama {
+
+/// Token ids that follow each other.
+using Sequence = std::vector<std::int32_t>;
+
+/// How well a model predicts sequences: the sum of -ln p(token | tokens before it) over all tokens but the first ones.
+struct Likelihood {
+  double sum_nll = 0.0;
+  std::size_t predictions = 0;
+  double seconds = 0.0;
+
+  [[nodiscard]] double mean_nll() const noexcept { return sum_nll / static_cast<double>(predictions); }
+  [[nodiscard]] double perplexity() const noexcept;
+};
+
+/// Measures a model on sequences. One longer than `window` (0: the model's context) is taken in pieces, each beginning
+/// with the last token of the piece before it. `progress` is told the predictions done so far. Errors: nothing to predict,
+/// a window below 2, an id outside the vocabulary.
+pare::Result<Likelihood> measure(const Model& model, const std::vector<Sequence>& sequences, std::size_t window,
+                                 pare::Executor executor, pare::FunctionRef<void(std::size_t)> progress);
+
+/// The predictions that measure() makes of these sequences.
+std::size_t count_predictions(const std::vector<Sequence>& sequences);
+
+/// The rows of an integer array [sequences, tokens], or of [tokens]. Errors name the file.
+pare::Result<std::vector<Sequence>> read_id_file(const std::filesystem::path& path);
+
+/// The documents of a text file, which blank lines separate, each with what the tokenizer puts around a text.
+pare::Result<std::vector<Sequence>> read_text_file(const std::filesystem::path& path, const Tokenizer& tokenizer);
+
+/// The documents of a text, as above.
+std::vector<Sequence> split_documents(std::string_view text, const Tokenizer& tokenizer);
+
+}  // namespace llama

@@ -1,0 +1,210 @@
+#include "llama/weight_files.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <system_error>
+#include <unordered_set>
+#include <utility>
+
+#include "io/json.hpp"
+#include "llama/elements.hpp"
+
+namespace llama {
+namespace fs = std::filesystem;
+using pare::Error;
+using pare::ErrorCode;
+using pare::Result;
+
+namespace {
+
+struct Renaming {
+  std::string_view llama2c;
+  std::string_view hugging_face;
+};
+constexpr std::array<Renaming, 3> global_names{
+    {{"tok_embeddings.weight", embedding_name}, {"norm.weight", final_norm_name}, {"output.weight", head_name}}};
+constexpr std::array<Renaming, 9> block_names{{{"attention_norm.weight", "input_layernorm.weight"},
+                                               {"attention.wq.weight", "self_attn.q_proj.weight"},
+                                               {"attention.wk.weight", "self_attn.k_proj.weight"},
+                                               {"attention.wv.weight", "self_attn.v_proj.weight"},
+                                               {"attention.wo.weight", "self_attn.o_proj.weight"},
+                                               {"ffn_norm.weight", "post_attention_layernorm.weight"},
+                                               {"feed_forward.w1.weight", "mlp.gate_proj.weight"},
+                                               {"feed_forward.w2.weight", "mlp.down_proj.weight"},
+                                               {"feed_forward.w3.weight", "mlp.up_proj.weight"}}};
+
+/// Replaces a name of one column by that of the other; empty where it is in neither table.
+std::string rename(std::string_view name, std::string_view from_prefix, std::string_view to_prefix,
+                   std::string_view Renaming::*from, std::string_view Renaming::*to) {
+  const auto look_up = [&](const auto& table, std::string_view key) {
+    const auto row = std::ranges::find(table, key, from);
+    return row == table.end() ? std::string_view() : (*row).*to;
+  };
+  if (!name.starts_with(from_prefix)) return std::string(look_up(global_names, name));
+  const std::size_t dot = name.find('.', from_prefix.size());
+  if (dot == std::string_view::npos) return std::string(look_up(global_names, name));
+  const std::string_view in_block = look_up(block_names, name.substr(dot + 1));
+  if (in_block.empty()) return std::string(look_up(global_names, name));
+  return fmt::format("{}{}.{}", to_prefix, name.substr(from_prefix.size(), dot - from_prefix.size()), in_block);
+}
+
+std::string to_hugging_face(std::string_view name) {
+  return rename(name, "layers.", "model.layers.", &Renaming::llama2c, &Renaming::hugging_face);
+}
+
+std::string to_llama2c(std::string_view name) {
+  return rename(name, "model.layers.", "layers.", &Renaming::hugging_face, &Renaming::llama2c);
+}
+
+/// Brings the rows of a query or key matrix from llama2.c's order, where the two rows of a rotary pair are neighbours, to
+/// that of Hugging Face, where they are half a head apart.
+std::vector<float> halve_pairs(const std::vector<float>& interleaved, std::size_t cols, std::size_t head_dim) {
+  std::vector<float> halves(interleaved.size());
+  const std::size_t rows = interleaved.size() / cols;
+  for (std::size_t r = 0; r < rows; ++r) {
+    const std::size_t in_head = r % head_dim;
+    const std::size_t from = r - in_head + in_head % (head_dim / 2) * 2 + in_head / (head_dim / 2);
+    std::memcpy(halves.data() + r * cols, interleaved.data() + from * cols, cols * sizeof(float));
+  }
+  return halves;
+}
+
+Result<Tensor> read_llama2c(const io::Llama2cFile& file, std::string_view name) {
+  const io::Llama2cTensor& stored = *file.find(to_llama2c(name));
+  const bool rotary = name.ends_with("q_proj.weight") || name.ends_with("k_proj.weight");
+  Tensor tensor{stored, nullptr};
+  tensor.name = name;
+  if (stored.dtype == io::DType::f32 && !rotary) return tensor;
+  std::vector<float> values = io::to_floats(stored);
+  if (rotary) values = halve_pairs(values, stored.shape.back(), file.config().head_dim());
+  tensor.dtype = io::DType::f32;
+  tensor.owned = std::make_shared<const std::vector<float>>(std::move(values));
+  tensor.bytes = std::as_bytes(std::span(*tensor.owned));
+  return tensor;
+}
+
+}  // namespace
+
+Result<WeightFiles> WeightFiles::open(const fs::path& model) {
+  std::error_code error;
+  const fs::file_status status = fs::status(model, error);
+  if (!fs::exists(status))
+    return Error{ErrorCode::io, fmt::format("{}: cannot open: {}", model.string(),
+                                            error ? error.message() : "No such file or directory")};
+  if (fs::is_directory(status) || model.extension() == ".safetensors" || model.extension() == ".json")
+    return open_checkpoint(model);
+  if (model.extension() == ".bin") return open_llama2c(model);
+  return Error{ErrorCode::unsupported,
+               fmt::format("{}: is no model: neither a folder nor a .safetensors file nor a llama2.c .bin file",
+                           model.string())};
+}
+
+Result<WeightFiles> WeightFiles::open_checkpoint(const fs::path& model) {
+  auto checkpoint = io::Checkpoint::open(model);
+  if (!checkpoint) return std::move(checkpoint).error();
+  auto packed = io::packed_entries(*checkpoint);
+  if (!packed) return std::move(packed).error();
+
+  const fs::path opened = checkpoint->name();
+  WeightFiles files(*std::move(checkpoint), opened.parent_path(), opened.string());
+  files.packed_ = *std::move(packed);
+  const auto& shards = std::get<io::Checkpoint>(files.source_).files();
+  for (const io::SafetensorsFile& shard : shards) {
+    std::error_code ignored;
+    files.file_bytes_ += static_cast<std::size_t>(fs::file_size(shard.name(), ignored));
+  }
+
+  std::map<std::string, ListedTensor, std::less<>> by_first_part;
+  std::unordered_set<std::string> parts;
+  for (const io::PackedEntry& entry : files.packed_) {
+    const auto infos = io::packed_parts(entry);
+    if (!infos) return infos.error();
+    ListedTensor listed{{entry.name, io::DType::u8, {entry.shape.begin(), entry.shape.end()}}, entry.scheme, true, 0};
+    for (const io::TensorInfo& part : *infos) {
+      listed.bytes += io::byte_count(part.dtype, part.shape).value_or(0);
+      parts.insert(part.name);
+    }
+    by_first_part.emplace(infos->front().name, std::move(listed));
+  }
+  for (const io::TensorView* tensor : std::get<io::Checkpoint>(files.source_).tensors()) {
+    if (const auto packed_here = by_first_part.find(tensor->name); packed_here != by_first_part.end())
+      files.tensors_.push_back(packed_here->second);
+    else if (!parts.contains(tensor->name))
+      files.tensors_.push_back({*tensor, {}, false, tensor->bytes.size()});
+  }
+  files.index();
+  return files;
+}
+
+Result<WeightFiles> WeightFiles::open_llama2c(const fs::path& model) {
+  auto file = io::Llama2cFile::open(model);
+  if (!file) return std::move(file).error();
+  if (file->config().head_dim() % 2 != 0)
+    return Error{ErrorCode::corrupt_data,
+                 fmt::format("{}: the head dimension {} is odd", model.string(), file->config().head_dim())};
+  const io::Llama2cConfig header = file->config();
+  WeightFiles files(*std::move(file), model.parent_path(), model.string());
+  std::error_code ignored;
+  files.file_bytes_ = static_cast<std::size_t>(fs::file_size(model, ignored));
+  for (const io::Llama2cTensor& tensor : std::get<io::Llama2cFile>(files.source_).tensors()) {
+    std::string name = to_hugging_face(tensor.name);
+    if (name.empty() || (name == head_name && header.shared_classifier)) continue;
+    const bool coded = tensor.dtype == io::DType::i8;
+    files.tensors_.push_back({{std::move(name), io::DType::f32, tensor.shape},
+                              coded ? fmt::format("int8-g{}", header.group_size) : std::string(),
+                              false,
+                              tensor.bytes.size() + tensor.scales.size()});
+  }
+  files.index();
+  return files;
+}
+
+void WeightFiles::index() {
+  for (std::size_t i = 0; i < tensors_.size(); ++i) by_name_.emplace(tensors_[i].name, i);
+}
+
+Result<Config> WeightFiles::config() const {
+  if (const auto* file = std::get_if<io::Llama2cFile>(&source_)) return to_config(file->config());
+  return read_config(folder_ / "config.json");
+}
+
+const ListedTensor* WeightFiles::find(std::string_view name) const {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : &tensors_[found->second];
+}
+
+Result<const ListedTensor*> WeightFiles::require(const ExpectedTensor& expected) const {
+  const auto fault = [&](std::string_view found) {
+    return Error{ErrorCode::corrupt_data, fmt::format("{}: tensor {}: expected shape {}, found {}", name_,
+                                                      io::quote(expected.name), io::to_string(expected.shape), found)};
+  };
+  const ListedTensor* tensor = find(expected.name);
+  if (tensor == nullptr) return fault("no tensor of that name");
+  if (tensor->shape != expected.shape) return fault(io::to_string(tensor->shape));
+  if (!tensor->packed && !is_float_dtype(tensor->dtype))
+    return Error{ErrorCode::unsupported, fmt::format("{}: tensor {}: expected F32, F16 or BF16, found {}", name_,
+                                                     io::quote(expected.name), io::name(tensor->dtype))};
+  return tensor;
+}
+
+Result<Tensor> WeightFiles::read(std::string_view name) const {
+  if (const auto* file = std::get_if<io::Llama2cFile>(&source_)) return read_llama2c(*file, name);
+  const auto tensor = std::get<io::Checkpoint>(source_).require(name);
+  if (!tensor) return tensor.error();
+  return Tensor{**tensor, nullptr};
+}
+
+Result<io::PackedMatrix> WeightFiles::read_packed(std::string_view name) const {
+  const auto entry = std::ranges::find(packed_, name, &io::PackedEntry::name);
+  if (entry == packed_.end())
+    return Error{ErrorCode::invalid_argument, fmt::format("{}: tensor {} is not packed", name_, io::quote(name))};
+  return io::load_packed(std::get<io::Checkpoint>(source_), *entry);
+}
+
+void WeightFiles::release(std::span<const std::byte> bytes) const noexcept {
+  std::visit([&](const auto& source) { source.release(bytes); }, source_);
+}
+
+}  // namespace llama

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "io/checkpoint.hpp"
+#include "io/llama2c.hpp"
+#include "io/packed_matrix.hpp"
+#include "llama/architecture.hpp"
+#include "llama/config.hpp"
+
+namespace llama {
+
+/// A tensor under its Hugging Face name. `bytes` are those of the file, or of `owned` where they had to be converted.
+struct Tensor : io::TensorView {
+  std::shared_ptr<const std::vector<float>> owned;
+};
+
+/// What is known of a tensor before it is read. A packed one is listed once, for all its parts.
+struct ListedTensor : io::TensorInfo {
+  std::string scheme;     ///< of pare's catalog where `packed`; "int8-gN" for llama2.c's codes; else empty
+  bool packed = false;    ///< read_packed() reads it, and not read(), which gives tensors of `dtype`
+  std::size_t bytes = 0;  ///< in the file
+};
+
+/// The weights of a model on disk: a Hugging Face folder, a .safetensors file or a llama2.c .bin, read tensor by tensor
+/// under Hugging Face names. The rotary halves of llama2.c's queries and keys come in Hugging Face's order.
+class WeightFiles {
+ public:
+  /// Opens MODEL; every file is validated, no tensor is read.
+  static pare::Result<WeightFiles> open(const std::filesystem::path& model);
+
+  /// The configuration: config.json of the folder or beside the file, or the llama2.c header.
+  [[nodiscard]] pare::Result<Config> config() const;
+
+  /// All tensors in the order of their data.
+  [[nodiscard]] const std::vector<ListedTensor>& tensors() const noexcept { return tensors_; }
+
+  /// The tensor of that name, or nullptr.
+  [[nodiscard]] const ListedTensor* find(std::string_view name) const;
+
+  /// The tensor, which must have this shape and be packed, F32, F16 or BF16. The error names the file, the tensor, what was
+  /// expected and what was found.
+  [[nodiscard]] pare::Result<const ListedTensor*> require(const ExpectedTensor& expected) const;
+
+  /// Reads a tensor that is not packed. Its bytes last as long as it and these files do.
+  [[nodiscard]] pare::Result<Tensor> read(std::string_view name) const;
+
+  /// Reads a tensor that is packed; the matrix lasts as long as these files do.
+  [[nodiscard]] pare::Result<io::PackedMatrix> read_packed(std::string_view name) const;
+
+  /// Lets the system drop the pages of a tensor that has been read.
+  void release(std::span<const std::byte> bytes) const noexcept;
+
+  /// The file that messages name.
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  /// The folder of the weights, where config.json and the tokenizer are.
+  [[nodiscard]] const std::filesystem::path& folder() const noexcept { return folder_; }
+  [[nodiscard]] bool is_llama2c() const noexcept { return std::holds_alternative<io::Llama2cFile>(source_); }
+  /// The bytes of the weight files.
+  [[nodiscard]] std::size_t file_bytes() const noexcept { return file_bytes_; }
+
+ private:
+  WeightFiles(std::variant<io::Checkpoint, io::Llama2cFile> source, std::filesystem::path folder, std::string name)
+      : source_(std::move(source)), folder_(std::move(folder)), name_(std::move(name)) {}
+  static pare::Result<WeightFiles> open_checkpoint(const std::filesystem::path& model);
+  static pare::Result<WeightFiles> open_llama2c(const std::filesystem::path& model);
+  void index();
+
+  std::variant<io::Checkpoint, io::Llama2cFile> source_;
+  std::filesystem::path folder_;
+  std::string name_;
+  std::size_t file_bytes_ = 0;
+  std::vector<ListedTensor> tensors_;
+  std::vector<io::PackedEntry> packed_;
+  std::map<std::string, std::size_t, std::less<>> by_name_;  ///< indices into tensors_
+};
+
+}  // namespace llama

@@ -1,0 +1,13 @@
+// expect: pare: Unstructured<Scope> takes PerRow, PerLayer or PerLayerThreshold as its scope
+#include <pare/prune/prune.hpp>
+
+#ifdef SHOULD_COMPILE
+using Scope = pare::PerLayer;
+#else
+using Scope = int;
+#endif
+
+int main() {
+  const pare::Pruner<pare::Magnitude, pare::Unstructured<Scope>> pruner;
+  return pruner(pare::MatrixView<const float>()) ? 0 : 1;
+}

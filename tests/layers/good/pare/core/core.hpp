@@ -1,0 +1,5 @@
+#pragma once
+
+#include <vector>
+
+#include "pare/core/bits.hpp"

@@ -1,0 +1,4 @@
+#pragma once
+
+#include "pare/core/core.hpp"
+#include "pare/formats/formats.hpp"

@@ -1,0 +1,244 @@
+#include <gtest/gtest.h>
+#include <hwy/targets.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "pare/kernels/compiled.hpp"
+#include "pare/kernels/kernels.hpp"
+
+namespace {
+
+using namespace pare;
+
+/// Runs every test once for each target that is compiled and that this processor has.
+class OnTarget : public testing::TestWithParam<std::int64_t> {
+ protected:
+  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
+  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Targets, OnTarget, testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const auto& target) { return std::string(hwy::TargetName(target.param)); });
+
+template <class... F, class Function>
+void for_each_format(FormatList<F...>, Function&& f) {
+  (f(std::type_identity<F>{}), ...);
+}
+
+/// Values that meet every branch: normal ones, ties of small integers, zeros of both signs, tiny, huge and, on request, NaN
+/// and infinities.
+std::vector<float> values(std::size_t n, unsigned seed, bool specials) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto kind = random() % 16;
+    x[i] = kind == 0   ? 0.0f
+           : kind == 1 ? -0.0f
+           : kind == 2 ? 0.5f * static_cast<float>(static_cast<int>(random() % 31) - 15)
+           : kind == 3 ? normal(random) * 1e-30f
+                       : normal(random);
+    if (specials && random() % 64 == 0) {
+      constexpr float infinity = std::numeric_limits<float>::infinity();
+      constexpr float special[] = {std::numeric_limits<float>::quiet_NaN(), infinity, -infinity, 3e38f, 1e-45f};
+      x[i] = special[random() % 5];
+    }
+  }
+  return x;
+}
+
+template <class T>
+std::vector<T> as(const std::vector<float>& x) {
+  std::vector<T> out;
+  for (const float v : x) out.push_back(static_cast<T>(v));
+  return out;
+}
+
+template <class T>
+bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
+constexpr std::size_t lengths[] = {1, 7, 31, 32, 33, 64, 100, 128, 515, 1024};
+constexpr std::size_t groups[] = {1, 5, 32, 48, 64, 128, std::numeric_limits<std::size_t>::max()};
+
+template <Format F>
+BlockParameters parameters_of(const Range& range) {
+  if constexpr (UnsignedFormat<F>)
+    return Asymmetric::parameters<F, F32>(range);
+  else
+    return Symmetric::parameters<F, F32>(range);
+}
+
+template <class T>
+void expect_ranges() {
+  for (const bool specials : {false, true})
+    for (const std::size_t n : lengths)
+      for (const std::size_t group : groups) {
+        const std::vector<T> x = as<T>(values(n, static_cast<unsigned>(n + group), specials));
+        std::vector<Range> expected(ceil_div(n, group)), actual(expected.size());
+        ReferenceKernels::find_range(x.data(), n, group, expected.data());
+        HighwayKernels::find_range(x.data(), n, group, actual.data());
+        for (std::size_t g = 0; g < expected.size(); ++g) {
+          EXPECT_EQ(std::bit_cast<std::uint32_t>(expected[g].lowest), std::bit_cast<std::uint32_t>(actual[g].lowest));
+          EXPECT_EQ(std::bit_cast<std::uint32_t>(expected[g].highest), std::bit_cast<std::uint32_t>(actual[g].highest));
+          EXPECT_EQ(expected[g].finite, actual[g].finite);
+        }
+      }
+}
+
+TEST_P(OnTarget, FindsTheRangesOfTheReference) {
+  expect_ranges<float>();
+  expect_ranges<Half>();
+  expect_ranges<BFloat16>();
+}
+
+template <Format F, class T>
+void expect_codes() {
+  for (const bool specials : {false, true})
+    for (const std::size_t n : lengths)
+      for (const std::size_t group : groups) {
+        const std::vector<T> x = as<T>(values(n, static_cast<unsigned>(n * 3 + group), specials));
+        std::vector<Range> ranges(ceil_div(n, group));
+        ReferenceKernels::find_range(x.data(), n, group, ranges.data());
+        std::vector<BlockParameters> parameters;
+        for (const Range& range : ranges) parameters.push_back(parameters_of<F>(range));
+        std::vector<std::uint8_t> expected(packed_bytes(n, F::bits)), actual(expected.size(), 0xaa);
+        ReferenceKernels::encode<F>(x.data(), n, group, parameters.data(), expected.data());
+        HighwayKernels::encode<F>(x.data(), n, group, parameters.data(), actual.data());
+        EXPECT_EQ(expected, actual) << F::name() << ", n " << n << ", group " << group;
+      }
+}
+
+TEST_P(OnTarget, EncodesTheBytesOfTheReference) {
+  for_each_format(CodeFormats{}, []<class F>(std::type_identity<F>) {
+    expect_codes<F, float>();
+    expect_codes<F, Half>();
+    expect_codes<F, BFloat16>();
+  });
+}
+
+template <Format F, class T>
+void expect_values() {
+  std::mt19937 random(F::bits);
+  constexpr float hard[] = {0.0f, 1e-45f, 3e38f, std::numeric_limits<float>::infinity(), 1e-39f};
+  for (const std::size_t n : lengths)
+    for (const std::size_t group : groups)
+      for (const std::size_t offset : {0u, 32u, 40u}) {
+        if (offset >= group) continue;
+        std::vector<std::uint8_t> codes(packed_bytes(n, F::bits)), zero_points(ceil_div(n + offset, group));
+        for (auto& byte : codes) byte = static_cast<std::uint8_t>(random());
+        for (auto& z : zero_points) z = static_cast<std::uint8_t>(random() % (1u << F::bits));
+        std::vector<float> scales(zero_points.size());
+        for (auto& s : scales) s = random() % 8 == 0 ? hard[random() % 5] : std::ldexp(1.1f, static_cast<int>(random() % 9));
+        std::vector<T> expected(n), actual(n);
+        ReferenceKernels::decode<F>(codes.data(), n, group, offset, scales.data(), zero_points.data(), expected.data());
+        HighwayKernels::decode<F>(codes.data(), n, group, offset, scales.data(), zero_points.data(), actual.data());
+        // Which NaN an infinite scale makes of 0 is the processor's choice; that it is one is not.
+        for (std::size_t i = 0; i < n; ++i)
+          if (is_nan(static_cast<float>(expected[i])) && is_nan(static_cast<float>(actual[i]))) actual[i] = expected[i];
+        EXPECT_TRUE(same_bytes(expected, actual)) << F::name() << ", n " << n << ", group " << group << ", offset " << offset;
+      }
+}
+
+TEST_P(OnTarget, DecodesTheBytesOfTheReference) {
+  for_each_format(CodeFormats{}, []<class F>(std::type_identity<F>) {
+    expect_values<F, float>();
+    expect_values<F, Half>();
+    expect_values<F, BFloat16>();
+  });
+}
+
+template <int Bits>
+void expect_streams() {
+  std::mt19937 random(Bits);
+  for (const std::size_t n : lengths) {
+    std::vector<std::uint8_t> codes(n);
+    for (auto& code : codes) code = static_cast<std::uint8_t>(random());
+    std::vector<std::uint8_t> expected(packed_bytes(n, Bits)), actual(expected.size(), 0xaa);
+    ReferenceKernels::pack<Bits>(codes.data(), n, expected.data());
+    HighwayKernels::pack<Bits>(codes.data(), n, actual.data());
+    EXPECT_EQ(expected, actual) << Bits << " bits, n " << n;
+    std::vector<std::uint8_t> unpacked(n);
+    HighwayKernels::unpack<Bits>(actual.data(), n, unpacked.data());
+    for (auto& code : codes) code = static_cast<std::uint8_t>(code & ((1u << Bits) - 1u));
+    EXPECT_EQ(unpacked, codes) << Bits << " bits, n " << n;
+  }
+}
+
+TEST_P(OnTarget, PacksAndUnpacksTheStreamsOfTheReference) {
+  [&]<int... Bits>(std::integer_sequence<int, Bits...>) {
+    (expect_streams<Bits + 2>(), ...);
+  }(std::make_integer_sequence<int, 7>{});
+}
+
+TEST_P(OnTarget, SumsProductsInTheOrderOfTheReference) {
+  constexpr std::size_t stride = 1100;
+  for (const bool tiny : {false, true})
+    for (const std::size_t m : {1u, 2u, 7u, 13u})
+      for (const std::size_t n : {1u, 3u, 4u, 9u}) {
+        std::vector<float> x = values(m * stride, 5, false), w = values(n * stride, 6, false);
+        // Products at the edge of the subnormal numbers round there.
+        if (tiny)
+          for (float& v : x) v *= 1e-38f;
+        for (const std::size_t k : {0u, 1u, 15u, 16u, 17u, 400u, 1024u, 1100u}) {
+          std::vector<float> expected(m * n, 0.25f), actual(m * n, 0.25f);
+          ReferenceKernels::accumulate_products(x.data(), m, stride, w.data(), n, stride, k, expected.data(), n);
+          HighwayKernels::accumulate_products(x.data(), m, stride, w.data(), n, stride, k, actual.data(), n);
+          EXPECT_TRUE(same_bytes(expected, actual)) << m << " x " << n << " x " << k;
+        }
+      }
+}
+
+template <class T>
+void expect_conversions() {
+  for (std::uint32_t code = 0; code < 0x10000u; ++code) {
+    T element;
+    element.bits = static_cast<std::uint16_t>(code);
+    const std::vector<T> elements(32, element);
+    Range expected, actual;
+    ReferenceKernels::find_range(elements.data(), 32, 32, &expected);
+    HighwayKernels::find_range(elements.data(), 32, 32, &actual);
+    EXPECT_EQ(expected.lowest, actual.lowest) << code;
+    EXPECT_EQ(expected.highest, actual.highest) << code;
+    EXPECT_EQ(expected.finite, actual.finite) << code;
+  }
+}
+
+TEST_P(OnTarget, ConvertsEveryHalfAndBFloat16) {
+  expect_conversions<Half>();
+  expect_conversions<BFloat16>();
+}
+
+TEST_P(OnTarget, RoundsFloatsToHalvesAtEveryEdge) {
+  // An 8-bit code of 1 is the scale itself, so that decoding converts any float.
+  const std::uint8_t ones[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+                                 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  const auto check = [&](float scale) {
+    Half half[2][32];
+    BFloat16 brain[2][32];
+    ReferenceKernels::decode<Int<8>>(ones, 32, 32, 0, &scale, nullptr, half[0]);
+    HighwayKernels::decode<Int<8>>(ones, 32, 32, 0, &scale, nullptr, half[1]);
+    ReferenceKernels::decode<Int<8>>(ones, 32, 32, 0, &scale, nullptr, brain[0]);
+    HighwayKernels::decode<Int<8>>(ones, 32, 32, 0, &scale, nullptr, brain[1]);
+    EXPECT_EQ(std::memcmp(half[0], half[1], sizeof half[0]), 0) << scale;
+    EXPECT_EQ(std::memcmp(brain[0], brain[1], sizeof brain[0]), 0) << scale;
+  };
+  for (std::uint32_t code = 0; code < 0x7c00u; ++code) {
+    const float low = F16::decode(code), high = code + 1 < 0x7c00u ? F16::decode(code + 1) : 65536.0f;
+    const float middle = 0.5f * (low + high);
+    for (const float x : {low, middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f)}) check(x);
+  }
+  for (const float x : {1e-45f, 3e38f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    check(x);
+    check(-x);
+  }
+}
+
+}  // namespace
