@@ -137,10 +137,10 @@ std::string config_fault(const Llama2cConfig& c) {
 /// The seven numbers that all versions begin with; a negative one becomes 0, except the legacy sign of vocab_size.
 void read_fields(std::span<const std::byte> bytes, std::size_t offset, Llama2cConfig& config) {
   const bool legacy = config.version == 0;
-  const std::int64_t vocab = load_i32(bytes, offset + 5 * 4);
+  const std::int64_t vocab = load_i32(bytes, offset + 5 * sizeof(std::int32_t));
   if (legacy) config.shared_classifier = vocab > 0;
   const auto number = [&](std::size_t i) {
-    return static_cast<std::size_t>(std::max<std::int64_t>(load_i32(bytes, offset + i * 4), 0));
+    return static_cast<std::size_t>(std::max<std::int64_t>(load_i32(bytes, offset + i * sizeof(std::int32_t)), 0));
   };
   config.dim = number(0);
   config.hidden_dim = number(1);

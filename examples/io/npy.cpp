@@ -8,6 +8,7 @@
 #include <charconv>
 #include <concepts>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -121,11 +122,14 @@ Result<Header> read_header(std::string_view text) {
     if (!comma || !key || !scanner.eat(":")) return fault("header is not a dictionary");
     if (*key == "descr" && !header.descr) {
       if (scanner.eat("[")) return Error{ErrorCode::unsupported, "structured arrays are not supported"};
-      if (!(header.descr = scanner.string())) return fault("descr is not a string");
+      header.descr = scanner.string();
+      if (!header.descr) return fault("descr is not a string");
     } else if (*key == "fortran_order" && !header.fortran_order) {
-      if (!(header.fortran_order = scanner.boolean())) return fault("fortran_order is neither True nor False");
+      header.fortran_order = scanner.boolean();
+      if (!header.fortran_order) return fault("fortran_order is neither True nor False");
     } else if (*key == "shape" && !header.shape) {
-      if (!(header.shape = scanner.tuple())) return fault("shape is not a tuple of non-negative integers");
+      header.shape = scanner.tuple();
+      if (!header.shape) return fault("shape is not a tuple of non-negative integers");
     } else {
       return fault("unexpected or repeated key " + quote(*key));
     }
@@ -198,16 +202,14 @@ namespace {
 /// Stores `value` as a T and returns true, unless it is an integer outside T or a float where T is an integer.
 template <class T, class S>
 bool convert(S value, T& out) {
-  out = static_cast<T>(0);
-  if constexpr (std::integral<T>) {
-    if constexpr (!std::integral<S>) {
-      return false;
-    } else if (!std::in_range<T>(value)) {
-      return false;
-    }
+  if constexpr (std::integral<T> && !std::integral<S>) {
+    return false;
+  } else {
+    if constexpr (std::integral<T>)
+      if (!std::in_range<T>(value)) return false;
+    out = static_cast<T>(value);
+    return true;
   }
-  out = static_cast<T>(value);
-  return true;
 }
 
 /// Converts all elements, which the file holds as S; `read` turns an S into a number.

@@ -240,16 +240,14 @@ Result<SafetensorsWriter> SafetensorsWriter::create(OutputFile file, std::vector
   if (auto done = writer.file_.write(std::as_bytes(std::span(length))); !done) return std::move(done).error();
   if (auto done = writer.file_.write(*header); !done) return std::move(done).error();
   writer.tensors_ = std::move(tensors);
-  if (!writer.tensors_.empty())
-    writer.remaining_ = *byte_count(writer.tensors_.front().dtype, writer.tensors_.front().shape);
-  writer.skip_complete();
+  writer.move_to(0);
   return writer;
 }
 
-void SafetensorsWriter::skip_complete() noexcept {
-  while (current_ < tensors_.size() && remaining_ == 0) {
-    ++current_;
-    if (current_ < tensors_.size()) remaining_ = *byte_count(tensors_[current_].dtype, tensors_[current_].shape);
+void SafetensorsWriter::move_to(std::size_t index) noexcept {
+  for (current_ = index; current_ < tensors_.size(); ++current_) {
+    remaining_ = *byte_count(tensors_[current_].dtype, tensors_[current_].shape);
+    if (remaining_ != 0) return;
   }
 }
 
@@ -263,7 +261,7 @@ Result<void> SafetensorsWriter::write(std::string_view name, std::span<const std
     return invalid(file_.name(), name, fmt::format("{} bytes too many", bytes.size() - remaining_));
   if (auto done = file_.write(bytes); !done) return done;
   remaining_ -= bytes.size();
-  skip_complete();
+  if (remaining_ == 0) move_to(current_ + 1);
   return {};
 }
 

@@ -73,7 +73,8 @@ class SafetensorsWriter {
 
  private:
   explicit SafetensorsWriter(OutputFile file) : file_(std::move(file)) {}
-  void skip_complete() noexcept;
+  /// Makes the first tensor from `index` on that has bytes the current one.
+  void move_to(std::size_t index) noexcept;
 
   OutputFile file_;
   std::vector<TensorInfo> tensors_;

@@ -14,6 +14,10 @@ namespace llama {
 /// The seven linear layers of a block, in the order of linear_names.
 enum class LinearRole { query, key, value, output, gate, up, down };
 
+inline constexpr std::array<LinearRole, 7> linear_roles = {LinearRole::query,  LinearRole::key,  LinearRole::value,
+                                                           LinearRole::output, LinearRole::gate, LinearRole::up,
+                                                           LinearRole::down};
+
 /// What the linear layers are called after "model.layers.N.", as in Hugging Face checkpoints.
 inline constexpr std::array<std::string_view, 7> linear_names = {
     "self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight", "self_attn.o_proj.weight",

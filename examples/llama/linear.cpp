@@ -9,17 +9,23 @@
 namespace llama {
 
 FloatMatrix FloatMatrix::over(const Tensor& tensor, pare::Shape shape) {
-  FloatMatrix matrix;
-  matrix.shape_ = shape;
-  if (tensor.dtype == io::DType::f32 && reinterpret_cast<std::uintptr_t>(tensor.bytes.data()) % alignof(float) == 0) {
-    matrix.data_ = reinterpret_cast<const float*>(tensor.bytes.data());
-    matrix.owned_ = tensor.owned;
-    return matrix;
+  if (tensor.dtype != io::DType::f32 || reinterpret_cast<std::uintptr_t>(tensor.bytes.data()) % alignof(float) != 0) {
+    auto values = std::make_shared<std::vector<float>>(shape.rows * shape.cols);
+    to_floats(tensor.dtype, tensor.bytes, *values);
+    return owning(std::move(values), shape);
   }
-  auto values = std::make_shared<std::vector<float>>(shape.rows * shape.cols);
-  to_floats(tensor.dtype, tensor.bytes, *values);
+  FloatMatrix matrix;
+  matrix.owned_ = tensor.owned;
+  matrix.data_ = reinterpret_cast<const float*>(tensor.bytes.data());
+  matrix.shape_ = shape;
+  return matrix;
+}
+
+FloatMatrix FloatMatrix::owning(std::shared_ptr<const std::vector<float>> values, pare::Shape shape) {
+  FloatMatrix matrix;
   matrix.data_ = values->data();
   matrix.owned_ = std::move(values);
+  matrix.shape_ = shape;
   return matrix;
 }
 

@@ -21,6 +21,9 @@ class FloatMatrix {
   /// matrix; anything else is copied.
   static FloatMatrix over(const Tensor& tensor, pare::Shape shape);
 
+  /// Values in row-major order, as many as the shape has.
+  static FloatMatrix owning(std::shared_ptr<const std::vector<float>> values, pare::Shape shape);
+
   [[nodiscard]] pare::MatrixView<const float> view() const noexcept { return {data_, shape_.rows, shape_.cols}; }
   [[nodiscard]] pare::Shape shape() const noexcept { return shape_; }
 

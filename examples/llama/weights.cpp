@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "io/json.hpp"
+#include "llama/elements.hpp"
 
 namespace llama {
 using pare::Error;
@@ -12,10 +13,6 @@ using pare::ErrorCode;
 using pare::Result;
 
 namespace {
-
-constexpr std::array<LinearRole, linear_names.size()> roles = {
-    LinearRole::query, LinearRole::key, LinearRole::value, LinearRole::output,
-    LinearRole::gate,  LinearRole::up,  LinearRole::down};
 
 /// The name under which one of the two vocabulary matrices is stored.
 std::string_view stored_name(const WeightFiles& files, const Config& config, std::string_view name) {
@@ -72,7 +69,7 @@ Result<void> check_weights(const WeightFiles& files, const Config& config) {
   for (std::size_t layer = 0; layer < config.layers; ++layer) {
     for (const ExpectedTensor& norm : {expected_attention_norm(config, layer), expected_mlp_norm(config, layer)})
       if (auto found = require_plain(files, norm); !found) return std::move(found).error();
-    for (const LinearRole role : roles)
+    for (const LinearRole role : linear_roles)
       if (auto found = files.require(expected_linear(config, layer, role)); !found) return std::move(found).error();
   }
   return {};
@@ -86,7 +83,7 @@ Result<Block> load_block(const WeightFiles& files, const Config& config, std::si
   if (!mlp_norm) return std::move(mlp_norm).error();
   block.attention_norm = *std::move(attention_norm);
   block.mlp_norm = *std::move(mlp_norm);
-  for (const LinearRole role : roles) {
+  for (const LinearRole role : linear_roles) {
     auto linear = load_linear(files, expected_linear(config, layer, role));
     if (!linear) return std::move(linear).error();
     block[role] = *std::move(linear);

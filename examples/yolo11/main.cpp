@@ -46,7 +46,7 @@ std::string scheme_list() {
   for (const std::string_view name : pare::Catalog::names) text.append(" ").append(name);
   text += "\nShort names:";
   for (const auto& [alias, full] : pare::scheme_aliases) text += fmt::format(" {} ({})", alias, full);
-  return text;
+  return text + "\n";
 }
 
 Result<void> print(const auto& report, bool json) {
@@ -83,7 +83,7 @@ int complain(std::string message, int status) {
 
 int run(int argc, char** argv) {
   CLI::App app("Makes YOLO11 weight files smaller", "yolo11");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
   Common common;
   yolo::QuantizeRequest request;
   bool force = false;
@@ -109,6 +109,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return complain(std::string(error.what()) + " (--help explains the options)", wrong_usage);
   }
+  if (app.get_subcommands().empty()) return complain("a command is missing (--help lists them)", wrong_usage);
   if (force) request.overwrite = io::Overwrite::yes;
   const Result<void> done = quantize_command.parsed() ? quantize(common, std::move(request)) : inspect(common);
   return done ? 0 : complain(done.error().message, failure);

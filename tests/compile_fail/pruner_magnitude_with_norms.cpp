@@ -1,6 +1,5 @@
 // expect: pare: Magnitude.* takes no activation norms: call pruner.weights.
 #include <pare/prune/prune.hpp>
-
 #include <vector>
 
 int main() {

@@ -1,6 +1,5 @@
 // expect: pare: Wanda.* needs the activation norms of each input column: call pruner.weights, norms.
 #include <pare/prune/prune.hpp>
-
 #include <vector>
 
 int main() {

@@ -59,7 +59,8 @@ struct ErrorStatistics {
   /// The cosine of the angle between the two as vectors, in [-1, 1]: 1 where both are all zero, 0 where only one is.
   [[nodiscard]] double cosine() const noexcept {
     if (sum_squared_reference == 0 && sum_squared_approximation == 0) return 1.0;
-    if (sum_squared_reference == 0 || sum_squared_approximation == 0) return 0.0 * sum_product;
+    // The product is 0 as well, unless a NaN or an infinity on the other side made it NaN.
+    if (sum_squared_reference == 0 || sum_squared_approximation == 0) return sum_product;
     const double lengths = std::sqrt(sum_squared_reference) * std::sqrt(sum_squared_approximation);
     return std::clamp(sum_product / lengths, -1.0, 1.0);
   }

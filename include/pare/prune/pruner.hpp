@@ -14,8 +14,8 @@ namespace pare {
 /// Decides which weights to prune: the least salient by `metric` that `structure` allows. The result keeps 1 for each
 /// weight to keep; the weights are only read, and `apply(mask, weights)` prunes them. A weight is [out, in], where the
 /// l2 norms are those of its input columns over the calibration tokens; a convolution is [out, in * kh * kw], and a
-/// norm goes over its im2col rows. Reads each weight a few times, O(rows * cols), and allocates no more than the mask
-/// and a constant.
+/// norm goes over its im2col rows. Reads each weight a few times, O(rows * cols); beside the mask it allocates at most
+/// 64 rows of eight-byte keys (PerRow) or 8 MiB of counters (the layer scopes).
 ///
 /// Errors: a view with elements but no data, norms that are not one finite non-negative number for each column, an
 /// option that the structure rejects, out_of_memory.

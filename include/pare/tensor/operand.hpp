@@ -90,7 +90,8 @@ Result<void> check_output(MatrixView<T> m, const char* what) {
   if (Result<void> ok = check_input(m, what); !ok) return ok;
   const bool rows_apart = m.rows <= 1 || m.row_stride >= (m.cols - 1) * m.col_stride + 1;
   const bool cols_apart = m.rows <= 1 || m.col_stride >= (m.rows - 1) * m.row_stride + 1;
-  if (!m.empty() && ((!rows_apart && !cols_apart) || (m.cols > 1 && m.col_stride == 0)))
+  const bool repeats = (m.rows > 1 && m.row_stride == 0) || (m.cols > 1 && m.col_stride == 0);
+  if (!m.empty() && (repeats || (!rows_apart && !cols_apart)))
     return Error{ErrorCode::invalid_argument, std::string("pare: the strides of ") + what + " make elements overlap"};
   return {};
 }

@@ -28,15 +28,14 @@ constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float largest = std::numeric_limits<float>::max();
 constexpr float subnormal = std::numeric_limits<float>::denorm_min();
-constexpr std::array specials = {0.0f,      -0.0f,      subnormal, -subnormal, 1e-40f,   -1e-40f, 1.1754944e-38f,
-                                 largest,   -largest,   65504.0f,  -65520.0f,  0.5f,     -1.5f,   2.5f,
-                                 infinity,  -infinity,  nan,       -nan,       464.0f,   -448.0f, 57344.0f};
+constexpr std::array specials = {0.0f,     -0.0f,     subnormal, -subnormal, 1e-40f, -1e-40f, 1.1754944e-38f,
+                                 largest,  -largest,  65504.0f,  -65520.0f,  0.5f,   -1.5f,   2.5f,
+                                 infinity, -infinity, nan,       -nan,       464.0f, -448.0f, 57344.0f};
 constexpr std::array<std::size_t, 18> lengths = {0, 1, 2, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 129, 300};
 constexpr std::array<std::size_t, 14> groups = {1, 2, 3, 7, 8, 16, 24, 31, 32, 33, 64, 100, 128, std::size_t{1} << 60};
 
 enum class Data { plain, halves, subnormals, with_specials };
 
-/// Values of one kind, `n` of them in memory that ends where they end.
 template <class T>
 std::vector<T> make_values(std::mt19937& random, std::size_t n, Data kind) {
   std::vector<T> values(n);
@@ -56,9 +55,8 @@ bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
-template <class F>
 std::string place(std::size_t n, std::size_t group) {
-  return std::string(F::name()) + " n=" + std::to_string(n) + " group=" + std::to_string(group);
+  return "n=" + std::to_string(n) + " group=" + std::to_string(group);
 }
 
 /// Parameters of every group of x: what quantizers make of their ranges, or hostile ones.
@@ -99,7 +97,7 @@ class XsimdFormat : public testing::Test {
         std::vector<std::uint8_t> codes(pare::packed_bytes(n, F::bits), 0xa5), expected(codes.size(), 0x5a);
         Kernels::encode<F>(x.data(), n, group, parameters.data(), codes.data());
         Reference::encode<F>(x.data(), n, group, parameters.data(), expected.data());
-        ASSERT_EQ(codes, expected) << place<F>(n, group);
+        ASSERT_EQ(codes, expected) << place(n, group);
       }
   }
 
@@ -111,17 +109,25 @@ class XsimdFormat : public testing::Test {
           if (offset >= group) continue;
           std::vector<std::uint8_t> codes(pare::packed_bytes(n, F::bits));
           for (std::uint8_t& c : codes) c = static_cast<std::uint8_t>(random());
-          const std::size_t count = n == 0 ? 0 : (n <= group - offset ? 1 : 1 + pare::ceil_div(n - (group - offset), group));
-          std::vector<float> scales = make_values<float>(random, count, hostile ? Data::with_specials : Data::plain);
+          const std::size_t first = std::min(n, group - offset);
+          const std::size_t count = (n == 0 ? 0 : 1) + pare::ceil_div(n - first, group);
+          std::vector<float> scales = make_values<float>(random, count, Data::plain);
           if (hostile)
-            for (float& s : scales)
-              if (random() % 2 == 0) s = specials[random() % specials.size()];
+            for (float& s : scales) s = specials[random() % specials.size()];
           std::vector<std::uint8_t> zero_points(pare::UnsignedFormat<F> ? count : 0);
           for (std::uint8_t& z : zero_points) z = static_cast<std::uint8_t>(random());
           std::vector<T> values(n), expected(n);
           Kernels::decode<F>(codes.data(), n, group, offset, scales.data(), zero_points.data(), values.data());
           Reference::decode<F>(codes.data(), n, group, offset, scales.data(), zero_points.data(), expected.data());
-          ASSERT_TRUE(same_bytes(values, expected)) << place<F>(n, group) << " offset=" << offset;
+          for (std::size_t i = 0; i < n; ++i) {
+            // Which of two NaNs a product takes its sign and payload from is up to the compiler.
+            const float value = F::decode(pare::read_code<F::bits>(codes.data(), i));
+            if (!pare::is_nan(value) || !pare::is_nan(scales[i < first ? 0 : 1 + (i - first) / group])) continue;
+            ASSERT_TRUE(pare::is_nan(static_cast<float>(values[i])));
+            ASSERT_TRUE(pare::is_nan(static_cast<float>(expected[i])));
+            values[i] = expected[i];
+          }
+          ASSERT_TRUE(same_bytes(values, expected)) << place(n, group) << " offset=" << offset;
         }
   }
 };
@@ -164,7 +170,7 @@ TYPED_TEST(XsimdFormat, RoundsAtEveryBoundary) {
       if (!pare::is_finite(middle)) continue;
       for (const float v : {std::nextafter(middle, -infinity), middle, std::nextafter(middle, infinity)}) x.push_back(v);
     }
-  const BlockParameters p{.scale = 1.0f, .inverse = 1.0f, .zero_point = 0};
+  const BlockParameters p{.scale = 1.0f, .inverse = 1.0f};
   std::vector<std::uint8_t> codes(pare::packed_bytes(x.size(), F::bits)), expected(codes.size());
   Kernels::encode<F>(x.data(), x.size(), x.size(), &p, codes.data());
   Reference::encode<F>(x.data(), x.size(), x.size(), &p, expected.data());
@@ -190,7 +196,7 @@ TYPED_TEST(XsimdElement, FindsTheRangesOfTheReference) {
         for (std::size_t g = 0; g < ranges.size(); ++g) {
           ASSERT_EQ(std::bit_cast<std::uint32_t>(ranges[g].lowest), std::bit_cast<std::uint32_t>(expected[g].lowest));
           ASSERT_EQ(std::bit_cast<std::uint32_t>(ranges[g].highest), std::bit_cast<std::uint32_t>(expected[g].highest));
-          ASSERT_EQ(ranges[g].finite, expected[g].finite) << "n=" << n << " group=" << group;
+          ASSERT_EQ(ranges[g].finite, expected[g].finite) << place(n, group);
         }
       }
 }
@@ -203,7 +209,7 @@ TYPED_TEST(XsimdElement, NegativeZerosCountAsZero) {
   EXPECT_FALSE(std::signbit(range.highest));
 }
 
-// 8-bit integers times powers of two and of three reach every rounding of the 16-bit elements, as do all 2^16 halves.
+// Every exponent that a stored value can have, on and beside the points where 16-bit elements round.
 TYPED_TEST(XsimdElement, StoresEveryMagnitudeAsTheReference) {
   std::vector<std::uint8_t> codes(256);
   for (std::size_t c = 0; c < codes.size(); ++c) codes[c] = static_cast<std::uint8_t>(c);
@@ -217,24 +223,23 @@ TYPED_TEST(XsimdElement, StoresEveryMagnitudeAsTheReference) {
     }
 }
 
+template <class T>
+void check_every_half() {
+  std::vector<T> x(0x10000);
+  for (std::size_t bits = 0; bits < x.size(); ++bits) x[bits].bits = static_cast<std::uint16_t>(bits);
+  std::vector<Range> ranges(x.size()), expected(x.size());
+  Kernels::find_range(x.data(), x.size(), 1, ranges.data());
+  Reference::find_range(x.data(), x.size(), 1, expected.data());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    ASSERT_EQ(ranges[i].lowest, expected[i].lowest) << i;
+    ASSERT_EQ(ranges[i].highest, expected[i].highest) << i;
+    ASSERT_EQ(ranges[i].finite, expected[i].finite) << i;
+  }
+}
+
 TEST(XsimdKernels, LoadsEveryHalfAsTheReference) {
-  const auto check = [](auto element) {
-    std::vector<decltype(element)> x;
-    for (std::uint32_t bits = 0; bits <= 0xffff; ++bits) {
-      element.bits = static_cast<std::uint16_t>(bits);
-      x.push_back(element);
-    }
-    std::vector<Range> ranges(x.size()), expected(x.size());
-    Kernels::find_range(x.data(), x.size(), 1, ranges.data());
-    Reference::find_range(x.data(), x.size(), 1, expected.data());
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      ASSERT_EQ(ranges[i].lowest, expected[i].lowest) << i;
-      ASSERT_EQ(ranges[i].highest, expected[i].highest) << i;
-      ASSERT_EQ(ranges[i].finite, expected[i].finite) << i;
-    }
-  };
-  check(Half());
-  check(BFloat16());
+  check_every_half<Half>();
+  check_every_half<BFloat16>();
 }
 
 template <int Bits>
@@ -255,7 +260,6 @@ void check_packing(std::mt19937& random) {
 
 TEST(XsimdKernels, PacksAndUnpacksAsTheReference) {
   std::mt19937 random(11);
-  check_packing<1>(random);
   check_packing<2>(random);
   check_packing<3>(random);
   check_packing<4>(random);
@@ -281,22 +285,29 @@ TEST(XsimdKernels, AccumulatesProductsAsTheReference) {
         }
 }
 
+constexpr pare::Shape weight_shape{37, 200};
+constexpr std::size_t x_rows = 9;
+
+/// The values after a round trip through a scheme, and products with them.
+template <class Scheme, class K>
+std::vector<float> run_tensor() {
+  std::mt19937 random(3);
+  const std::vector<float> weights = make_values<float>(random, weight_shape.rows * weight_shape.cols, Data::plain);
+  const std::vector<float> x = make_values<float>(random, x_rows * weight_shape.cols, Data::plain);
+  std::vector<float> out(weights.size() + x_rows * weight_shape.rows);
+  const auto packed = pare::quantize<Scheme, K>(std::span(weights), weight_shape);
+  if (!packed || !pare::dequantize<Scheme, K>(packed->view(), std::span(out).first(weights.size())) ||
+      !pare::matmul<Scheme, K>(packed->view(), pare::MatrixView<const float>(x.data(), x_rows, weight_shape.cols),
+                               pare::MatrixView<float>(out.data() + weights.size(), x_rows, weight_shape.rows)))
+    return {};
+  return out;
+}
+
 template <class Scheme>
 void check_tensor() {
-  constexpr pare::Shape shape{37, 200};
-  std::mt19937 random(3);
-  const std::vector<float> weights = make_values<float>(random, shape.rows * shape.cols, Data::plain);
-  const std::vector<float> x = make_values<float>(random, 9 * shape.cols, Data::plain);
-  const auto with = [&]<class K>(K) {
-    auto packed = pare::quantize<Scheme, K>(std::span(weights), shape);
-    EXPECT_TRUE(packed);
-    std::vector<float> out(weights.size() + 9 * shape.rows);
-    EXPECT_TRUE((pare::dequantize<Scheme, K>(packed->view(), std::span(out).first(weights.size()))));
-    const pare::MatrixView<float> y(out.data() + weights.size(), 9, shape.rows);
-    EXPECT_TRUE((pare::matmul<Scheme, K>(packed->view(), pare::MatrixView<const float>(x.data(), 9, shape.cols), y)));
-    return out;
-  };
-  EXPECT_TRUE(same_bytes(with(Kernels()), with(Reference())));
+  const std::vector<float> expected = run_tensor<Scheme, Reference>();
+  EXPECT_FALSE(expected.empty());
+  EXPECT_TRUE(same_bytes(run_tensor<Scheme, Kernels>(), expected)) << pare::name<Scheme>();
 }
 
 TEST(XsimdKernels, ServesAsTheBackendOfTensors) {

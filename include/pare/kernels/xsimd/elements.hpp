@@ -3,6 +3,7 @@
 #include <xsimd/xsimd.hpp>
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -36,22 +37,14 @@ using FloatBatch = xsimd::batch<float, Arch>;
 template <class Arch>
 using IntBatch = xsimd::batch<std::int32_t, Arch>;
 
+// Not xsimd::bitwise_cast, whose template argument changed its meaning between versions.
 template <class Arch>
 IntBatch<Arch> bits_of(const FloatBatch<Arch>& x) noexcept {
-#if XSIMD_VERSION_MAJOR < 10
-  return xsimd::bitwise_cast<IntBatch<Arch>>(x);
-#else
-  return xsimd::bitwise_cast<std::int32_t>(x);
-#endif
+  return std::bit_cast<IntBatch<Arch>>(x);
 }
-
 template <class Arch>
 FloatBatch<Arch> float_of(const IntBatch<Arch>& u) noexcept {
-#if XSIMD_VERSION_MAJOR < 10
-  return xsimd::bitwise_cast<FloatBatch<Arch>>(u);
-#else
-  return xsimd::bitwise_cast<float>(u);
-#endif
+  return std::bit_cast<FloatBatch<Arch>>(u);
 }
 
 /// `yes` in the lanes where a < b, else `no`.

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstring>
 
 #include "pare/kernels/xsimd/elements.hpp"
 
