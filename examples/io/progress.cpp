@@ -17,17 +17,18 @@ std::string progress_text(const std::string& label, std::uint64_t done, std::uin
   return fmt::format("{} [{:#<{}}{:.<{}}] {:3}%", label, "", filled, "", cells - filled, static_cast<int>(share * 100));
 }
 
-Progress::Progress(std::string label) : label_(std::move(label)), terminal_(::isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(std::string label, std::uint64_t total)
+    : label_(std::move(label)), total_(total), terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
   if (drawn_) std::fputs("\r\x1b[K", stderr);
 }
 
-void Progress::update(std::uint64_t done, std::uint64_t total) {
+void Progress::update(std::uint64_t done) {
   const auto now = std::chrono::steady_clock::now();
   if (!terminal_ || now < next_) return;
   next_ = now + std::chrono::milliseconds(100);
-  std::fputs(("\r\x1b[K" + progress_text(label_, done, total)).c_str(), stderr);
+  std::fputs(("\r\x1b[K" + progress_text(label_, done, total_)).c_str(), stderr);
   std::fflush(stderr);
   drawn_ = true;
 }

@@ -9,17 +9,19 @@ namespace io {
 /// A bar on standard error for work that takes a while; it shows nothing where standard error is not a terminal.
 class Progress {
  public:
-  explicit Progress(std::string label);
+  /// A bar named `label` for `total` units of work.
+  Progress(std::string label, std::uint64_t total);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   /// Wipes the bar.
   ~Progress();
 
-  /// Reports that `done` of `total` units of work are finished. Cheap to call often.
-  void update(std::uint64_t done, std::uint64_t total);
+  /// Reports that `done` of the units are finished. Cheap to call often.
+  void update(std::uint64_t done);
 
  private:
   std::string label_;
+  std::uint64_t total_;
   bool terminal_;
   bool drawn_ = false;
   std::chrono::steady_clock::time_point next_;  ///< when it is time to draw again

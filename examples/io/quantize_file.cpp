@@ -30,7 +30,7 @@ struct Origin {
   std::size_t part = 0;
 };
 
-/// The files's tensors, and where each comes from.
+/// The file's tensors, and where each comes from.
 struct Layout {
   std::vector<TensorInfo> tensors;
   std::map<std::string, Origin, std::less<>> origins;
@@ -167,6 +167,7 @@ Result<std::vector<PackedLayer>> write_quantized(OutputFile file, std::span<cons
   if (auto finished = writer->finish(); !finished) return std::move(finished).error();
 
   std::vector<PackedLayer> report;
+  report.reserve(layers.size());
   for (auto& [planned, layer] : layers) report.push_back(std::move(layer));
   return report;
 }

@@ -14,10 +14,16 @@ thread_local bool inside_loop = false;
 ThreadPool::ThreadPool(std::size_t threads) {
   const std::size_t wanted = threads != 0 ? threads : std::max<std::size_t>(1, std::thread::hardware_concurrency());
   workers_.reserve(wanted - 1);
+  while (workers_.size() + 1 < wanted && add_worker()) {
+  }
+}
+
+bool ThreadPool::add_worker() {
   try {
-    while (workers_.size() + 1 < wanted) workers_.emplace_back([this] { work(); });
+    workers_.emplace_back([this] { work(); });
+    return true;
   } catch (const std::system_error&) {
-    // No result depends on the number of threads, so a smaller pool serves as well.
+    return false;  // no result depends on the number of threads, so a smaller pool serves as well
   }
 }
 

@@ -30,6 +30,7 @@ class ThreadPool {
   [[nodiscard]] std::size_t threads() const noexcept { return workers_.size() + 1; }
 
  private:
+  bool add_worker();
   void work();
   void drain(const pare::Task& task, std::size_t count) noexcept;
 

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <system_error>
 
 namespace llama {
 namespace {
@@ -47,12 +49,14 @@ ExpectedTensor expected_vocabulary(const Config& config, std::string_view name) 
   return {std::string(name), {config.vocab_size, config.hidden_size}};
 }
 
-bool is_block_linear(std::string_view name) {
+bool is_block_linear(const Config& config, std::string_view name) {
   if (!name.starts_with(block_prefix)) return false;
-  name.remove_prefix(block_prefix.size());
-  const std::size_t digits = name.find_first_not_of("0123456789");
-  if (digits == 0 || digits == std::string_view::npos || name[digits] != '.') return false;
-  return std::ranges::find(linear_names, name.substr(digits + 1)) != linear_names.end();
+  const std::string_view rest = name.substr(block_prefix.size());
+  std::size_t layer = 0;
+  const auto number = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
+  if (number.ec != std::errc() || layer >= config.layers) return false;
+  return std::ranges::any_of(linear_roles,
+                             [&](LinearRole role) { return expected_linear(config, layer, role).name == name; });
 }
 
 }  // namespace llama

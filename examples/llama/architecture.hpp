@@ -40,7 +40,7 @@ ExpectedTensor expected_mlp_norm(const Config& config, std::size_t layer);
 /// The embedding or, by its name, the output head.
 ExpectedTensor expected_vocabulary(const Config& config, std::string_view name);
 
-/// Whether this is the name of a block's linear layer, that is of what quantize and prune work on.
-bool is_block_linear(std::string_view name);
+/// Whether this is the name of a linear layer of one of the model's blocks, that is of what quantize and prune work on.
+bool is_block_linear(const Config& config, std::string_view name);
 
 }  // namespace llama

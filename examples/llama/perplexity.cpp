@@ -49,21 +49,22 @@ Result<void> measure_piece(Context& context, std::span<const std::int32_t> piece
   return {};
 }
 
-}  // namespace
-
-double Likelihood::perplexity() const noexcept { return std::exp(mean_nll()); }
-
 std::size_t count_predictions(const std::vector<Sequence>& sequences) {
   std::size_t count = 0;
   for (const Sequence& sequence : sequences) count += sequence.empty() ? 0 : sequence.size() - 1;
   return count;
 }
 
+}  // namespace
+
+double Likelihood::perplexity() const noexcept { return std::exp(mean_nll()); }
+
 Result<Likelihood> measure(const Model& model, const std::vector<Sequence>& sequences, std::size_t window,
-                           pare::Executor executor, pare::FunctionRef<void(std::size_t)> progress) {
+                           pare::Executor executor, io::ProgressCallback progress) {
   if (window == 0) window = model.config().context;
   if (window < 2) return Error{ErrorCode::invalid_argument, "a window of fewer than 2 tokens predicts nothing"};
-  if (count_predictions(sequences) == 0)
+  const std::size_t predictions = count_predictions(sequences);
+  if (predictions == 0)
     return Error{ErrorCode::invalid_argument, "no sequence has a second token to predict"};
   std::size_t longest = 0;
   for (const Sequence& sequence : sequences) longest = std::max(longest, sequence.size());
@@ -76,7 +77,7 @@ Result<Likelihood> measure(const Model& model, const std::vector<Sequence>& sequ
       const auto piece = std::span(sequence).subspan(begin, std::min(window, sequence.size() - begin));
       auto done = measure_piece(context, piece, model.config().vocab_size, total, executor);
       if (!done) return std::move(done).error();
-      progress(total.predictions);
+      progress(total.predictions, predictions);
     }
   }
   total.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

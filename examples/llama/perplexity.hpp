@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/quantize_file.hpp"
 #include "llama/model.hpp"
 #include "llama/tokenizer.hpp"
 #include "pare/core/executor.hpp"
@@ -27,13 +28,11 @@ struct Likelihood {
 };
 
 /// Measures a model on sequences. One longer than `window` (0: the model's context) is taken in pieces, each beginning
-/// with the last token of the piece before it. `progress` is told the predictions done so far. Errors: nothing to predict,
+/// with the last token of the piece before it. `progress` is told the
+/// predictions done and to do. Errors: nothing to predict,
 /// a window below 2, an id outside the vocabulary.
 pare::Result<Likelihood> measure(const Model& model, const std::vector<Sequence>& sequences, std::size_t window,
-                                 pare::Executor executor, pare::FunctionRef<void(std::size_t)> progress);
-
-/// The predictions that measure() makes of these sequences.
-std::size_t count_predictions(const std::vector<Sequence>& sequences);
+                                 pare::Executor executor, io::ProgressCallback progress);
 
 /// The rows of an integer array [sequences, tokens], or of [tokens]. Errors name the file.
 pare::Result<std::vector<Sequence>> read_id_file(const std::filesystem::path& path);

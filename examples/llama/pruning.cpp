@@ -130,7 +130,7 @@ Result<pare::Mask> make_mask(const Pruning& pruning, MatrixView<const float> wei
 
 Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config, const Pruning& pruning,
                                   const std::vector<Sequence>& sequences, pare::Executor executor,
-                                  pare::FunctionRef<void(std::size_t)> progress) {
+                                  io::ProgressCallback progress) {
   auto streams = embed_all(files, config, sequences);
   if (!streams) return std::move(streams).error();
   std::size_t longest = 0;
@@ -159,7 +159,7 @@ Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config
     for (Stream& stream : *streams)
       if (auto done = runner.run(*block, stream.tokens, stream.hidden, ignore_inputs); !done)
         return std::move(done).error();
-    progress(layer + 1);
+    progress(layer + 1, config.layers);
   }
   return norms;
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/quantize_file.hpp"
 #include "llama/model.hpp"
 #include "llama/perplexity.hpp"
 #include "pare/core/executor.hpp"
@@ -31,9 +32,9 @@ pare::Result<pare::Mask> make_mask(const Pruning& pruning, pare::MatrixView<cons
 
 /// Runs calibration sequences through the model block by block, each block seeing what the pruned blocks before it give,
 /// and returns the norms by the names of the linear layers. Reads one block at a time; holds the hidden states of all
-/// tokens. Sequences are cut at `window` tokens. `progress` is told the blocks done so far.
+/// tokens. Sequences are cut at `window` tokens. `progress` is told the blocks done.
 pare::Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config, const Pruning& pruning,
                                         const std::vector<Sequence>& sequences, pare::Executor executor,
-                                        pare::FunctionRef<void(std::size_t)> progress);
+                                        io::ProgressCallback progress);
 
 }  // namespace llama

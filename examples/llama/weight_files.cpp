@@ -78,6 +78,8 @@ Result<Tensor> read_llama2c(const io::Llama2cFile& file, std::string_view name) 
   tensor.name = name;
   if (stored.dtype == io::DType::f32 && !rotary) return tensor;
   std::vector<float> values = io::to_floats(stored);
+  file.release(stored.bytes);
+  file.release(stored.scales);
   if (rotary) values = halve_pairs(values, stored.shape.back(), file.config().head_dim());
   tensor.dtype = io::DType::f32;
   tensor.owned = std::make_shared<const std::vector<float>>(std::move(values));

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -60,10 +61,12 @@ Result<void> print(const auto& report, bool json) {
 Result<void> quantize(const Common& common, yolo::QuantizeRequest request) {
   request.model = common.model;
   io::ThreadPool pool(common.threads);
-  const auto report = [&] {
-    io::Progress bar("quantize");
-    return yolo::quantize(request, pool, [&](std::uint64_t done, std::uint64_t total) { bar.update(done, total); });
-  }();
+  std::optional<io::Progress> bar;
+  const auto report = yolo::quantize(request, pool, [&](std::uint64_t done, std::uint64_t total) {
+    if (!bar) bar.emplace("quantizing", total);
+    bar->update(done);
+  });
+  bar.reset();
   if (!report) return report.error();
   return print(*report, common.json);
 }

@@ -62,6 +62,7 @@ std::string to_text(const QuantizeReport& report) {
                  report.mean_sqnr());
   fmt::format_to(out, "{} tensors as they were, {} of them convolutions", report.copied, report.kept.size());
   std::vector<std::string> kept;
+  kept.reserve(report.kept.size());
   for (const std::string& name : report.kept) kept.push_back(printable(name));
   fmt::format_to(out, "{}{}\n", kept.empty() ? "" : ": ", fmt::join(kept, ", "));
   fmt::format_to(out, "{}: {:.1f} KiB ({}: {:.1f} KiB)\n", report.output, kib(report.bytes_after), report.model,

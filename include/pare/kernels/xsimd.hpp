@@ -142,8 +142,8 @@ struct BasicXsimdKernels {
     return range;
   }
 
-  /// Calls f(begin, count, for_each_part) for each block of a row; for_each_part(h) calls h(g, from, to) for each group g
-  /// that has the elements [from, to) of the block, in ascending order. The row starts at `offset` within group 0.
+  /// Calls f(begin, count, for_each_part) for each block of a row; for_each_part(h) calls h(g, from, to) for each group
+  /// g that has the elements [from, to) of the block, in ascending order. The row starts at `offset` within group 0.
   template <class Function>
   static void for_each_block(std::size_t n, std::size_t group, std::size_t offset, Function&& f) noexcept {
     std::size_t g = 0, remaining = group - offset;

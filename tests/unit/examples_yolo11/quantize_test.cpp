@@ -129,20 +129,29 @@ TEST(Quantize, TotalsAreTheSumsOfTheLayers) {
   for (const std::string& name : models::packed()) EXPECT_NE(text.find(name), std::string::npos);
 }
 
-/// The SQNR of round-to-nearest on the weights as they are stored. Those of the reference table (39.16, 14.73, 18.54,
-/// 19.33 and 17.85 dB) are of weights with the batch norms folded in, which changes the spread of each channel.
+/// The SQNR of round-to-nearest on the weights as they are stored. The integers' are those of a separate computation in
+/// double; that one gives the reference table's 39.16, 14.73 and 18.54 dB when it folds the batch norms in and leaves
+/// the transposed convolution out, as the table does. The others are the table's, hence the wider bound.
 TEST(Quantize, DamagesARealModelAsMuchAsExpected) {
   const auto model = fixtures::shared("data/models/yolo11/yolo11n-seg.safetensors");
   SKIP_WITHOUT(model);
-  const std::pair<const char*, double> cases[] = {
-      {"int8-channel", 39.16}, {"int4-channel", 14.73}, {"int4-g32", 18.54}, {"nf4", 19.33}, {"mxfp4", 17.85}};
+  struct Case {
+    const char* scheme;
+    double decibels;
+    double tolerance;
+  };
+  const Case cases[] = {{"int8-channel", 38.852, 0.002},
+                        {"int4-channel", 14.220, 0.002},
+                        {"int4-g32", 18.690, 0.002},
+                        {"nf4", 19.33, 0.6},
+                        {"mxfp4", 17.85, 0.6}};
   const fixtures::Folder folder;
-  for (const auto& [scheme, decibels] : cases) {
+  for (const auto& [scheme, decibels, tolerance] : cases) {
     const auto report = run(request(model, folder / scheme, scheme));
     ASSERT_TRUE(report) << report.error().message;
     EXPECT_EQ(report->layers.size(), 100u);
     EXPECT_EQ(report->total().error.count, 2859872u);
-    EXPECT_NEAR(report->total().error.sqnr(), decibels, 0.6) << scheme;
+    EXPECT_NEAR(report->total().error.sqnr(), decibels, tolerance) << scheme;
   }
 }
 

@@ -73,7 +73,8 @@ std::vector<BlockParameters> make_parameters(std::mt19937& random, const std::ve
     else
       p = pare::Symmetric::parameters<F, pare::F32>(range);
     if (hostile) {
-      constexpr std::array inverses = {0.0f, -0.0f, 1.0f, 2.0f, -0.5f, subnormal, 1e-39f, 1e38f, -largest, infinity, nan};
+      constexpr std::array inverses = {0.0f,   -0.0f, 1.0f,     2.0f,     -0.5f, subnormal,
+                                       1e-39f, 1e38f, -largest, infinity, nan};
       p.inverse = inverses[random() % inverses.size()];
       p.scale = random() % 4 == 0 ? nan : specials[random() % specials.size()];
       p.zero_point = static_cast<std::uint8_t>(random());
@@ -168,7 +169,8 @@ TYPED_TEST(XsimdFormat, RoundsAtEveryBoundary) {
     for (std::uint32_t b = a; b < (1u << F::bits); ++b) {
       const float middle = 0.5f * F::decode(a) + 0.5f * F::decode(b);
       if (!pare::is_finite(middle)) continue;
-      for (const float v : {std::nextafter(middle, -infinity), middle, std::nextafter(middle, infinity)}) x.push_back(v);
+      for (const float v : {std::nextafter(middle, -infinity), middle, std::nextafter(middle, infinity)})
+        x.push_back(v);
     }
   const BlockParameters p{.scale = 1.0f, .inverse = 1.0f};
   std::vector<std::uint8_t> codes(pare::packed_bytes(x.size(), F::bits)), expected(codes.size());

@@ -1,12 +1,11 @@
 #pragma once
 
-#include <xsimd/xsimd.hpp>
-
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <xsimd/xsimd.hpp>
 
 #include "pare/kernels/reference.hpp"
 
@@ -16,10 +15,9 @@
 
 // gcc 12 takes the deliberately undefined operands of its own AVX-512 intrinsics for mistakes of those who inline them.
 #if defined(__GNUC__) && !defined(__clang__)
-#define PARE_XSIMD_BEGIN                                         \
-  _Pragma("GCC diagnostic push")                                 \
-  _Pragma("GCC diagnostic ignored \"-Wuninitialized\"")          \
-  _Pragma("GCC diagnostic ignored \"-Wmaybe-uninitialized\"")
+#define PARE_XSIMD_BEGIN                                                               \
+  _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wuninitialized\"") \
+      _Pragma("GCC diagnostic ignored \"-Wmaybe-uninitialized\"")
 #define PARE_XSIMD_END _Pragma("GCC diagnostic pop")
 #else
 #define PARE_XSIMD_BEGIN
@@ -54,8 +52,8 @@ IntBatch<Arch> if_less(const IntBatch<Arch>& a, std::int32_t b, const IntBatch<A
   return xsimd::select(a < IntBatch<Arch>(b), yes, no);
 }
 
-/// The codes of magnitudes that round to at most F::max, to nearest even. A power of two is added whose last place is that
-/// of the format: its low bits are then the rounded mantissa, and a carry goes on into the exponent by itself.
+/// The codes of magnitudes that round to at most F::max, to nearest even. A power of two is added whose last place is
+/// that of the format: its low bits are then the rounded mantissa, and a carry goes on into the exponent by itself.
 template <MinifloatFormat F, class Arch>
 IntBatch<Arch> round_magnitude(const FloatBatch<Arch>& magnitude) noexcept {
   using Floats = FloatBatch<Arch>;
@@ -132,7 +130,8 @@ struct XsimdBlock {
     const Ints magnitude = u & Ints(0x7fffffff);
     const Ints nan = ((magnitude >> 13) & Ints(0x03ff)) | Ints(0x7e00);
     const Ints special = if_less<Arch>(magnitude, 0x7f800001, Ints(0x7c00), nan);
-    const Ints number = if_less<Arch>(magnitude, 0x477ff000, round_magnitude<F16, Arch>(float_of<Arch>(magnitude)), special);
+    const Ints number =
+        if_less<Arch>(magnitude, 0x477ff000, round_magnitude<F16, Arch>(float_of<Arch>(magnitude)), special);
     return number | sign;
   }
 };

@@ -20,8 +20,8 @@ inline constexpr bool xsimd_has_fused = false;
 
 /// The products of M rows of x with N rows of w, their sixteen partial sums each in registers.
 template <class Arch, std::size_t M, std::size_t N>
-void accumulate_tile(const float* x, std::size_t x_stride, const float* w, std::size_t w_stride, std::size_t k, float* y,
-                     std::size_t y_stride) noexcept {
+void accumulate_tile(const float* x, std::size_t x_stride, const float* w, std::size_t w_stride, std::size_t k,
+                     float* y, std::size_t y_stride) noexcept {
   using Floats = FloatBatch<Arch>;
   constexpr std::size_t lanes = Floats::size, parts = 16 / lanes;
   Floats sum[M][N][parts];
@@ -41,7 +41,8 @@ void accumulate_tile(const float* x, std::size_t x_stride, const float* w, std::
   if (c < k) {
     // Products of zeros leave a partial sum as it is: none is -0, for they start at +0.
     alignas(64) std::array<float, (M + N) * 16> tail{};
-    for (std::size_t i = 0; i < M; ++i) std::memcpy(tail.data() + i * 16, x + i * x_stride + c, (k - c) * sizeof(float));
+    for (std::size_t i = 0; i < M; ++i)
+      std::memcpy(tail.data() + i * 16, x + i * x_stride + c, (k - c) * sizeof(float));
     for (std::size_t j = 0; j < N; ++j)
       std::memcpy(tail.data() + (M + j) * 16, w + j * w_stride + c, (k - c) * sizeof(float));
     add(tail.data(), 16, tail.data() + M * 16, 16);

@@ -1,0 +1,37 @@
+#include "llama/commands.hpp"
+#include "llama/model.hpp"
+#include "llama/tokenizer_files.hpp"
+
+namespace llama {
+using pare::Result;
+
+Result<Report> run(const GenerateCommand& command, const Desk& desk) {
+  const auto model = Model::load(command.model);
+  if (!model) return model.error();
+  const auto tokenizer = load_tokenizer(model->files(), model->config(), command.tokenizer);
+  if (!tokenizer) return tokenizer.error();
+
+  const std::vector<std::int32_t> prompt = tokenizer->encode(command.prompt);
+  TokenStream stream(*tokenizer);
+  std::string text;
+  const auto show = [&](std::string_view piece) {
+    text += piece;
+    desk.say(piece);
+  };
+  for (const std::int32_t token : prompt) show(stream.next(token));
+  const auto generated = generate(*model, prompt, command.options, end_tokens(model->config(), *tokenizer),
+                                  desk.executor, [&](std::int32_t token) { show(stream.next(token)); });
+  if (!generated) return generated.error();
+  show(stream.finish());
+  desk.say("\n");
+  return Report{{"model", model->files().name()},
+                {"prompt", command.prompt},
+                {"text", text},
+                {"tokens", generated->tokens},
+                {"prompt_tokens", prompt.size()},
+                {"prompt_seconds", generated->prompt_seconds},
+                {"seconds", generated->seconds},
+                {"tokens_per_second", generated->tokens_per_second()}};
+}
+
+}  // namespace llama

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "io/file.hpp"
+#include "llama/generate.hpp"
+#include "llama/pruning.hpp"
+#include "pare/core/executor.hpp"
+#include "pare/core/result.hpp"
+
+namespace llama {
+
+/// What every command has: threads, and where its words go. Text comes out as it is said unless the caller wants the
+/// report alone.
+struct Desk {
+  pare::Executor executor;
+  pare::FunctionRef<void(std::string_view)> say;
+};
+
+/// What a command found, for --json.
+using Report = nlohmann::ordered_json;
+
+struct QuantizeCommand {
+  std::filesystem::path model;
+  std::filesystem::path output;
+  std::string scheme;
+  io::Overwrite overwrite = io::Overwrite::no;
+};
+/// Writes the model with packed linear layers.
+pare::Result<Report> run(const QuantizeCommand& command, const Desk& desk);
+
+struct PruneCommand {
+  std::filesystem::path model;
+  std::filesystem::path output;
+  Pruning pruning;
+  std::filesystem::path calibration_text;
+  std::filesystem::path calibration_ids;
+  std::size_t calibration_tokens = 32768;  ///< of the calibration data, at most so many are used
+  std::filesystem::path tokenizer;
+  std::string scheme;
+  io::Overwrite overwrite = io::Overwrite::no;
+};
+/// Writes the model with pruned linear layers, packed if there is a scheme.
+pare::Result<Report> run(const PruneCommand& command, const Desk& desk);
+
+struct PerplexityCommand {
+  std::filesystem::path model;
+  std::filesystem::path text;
+  std::filesystem::path ids;
+  std::size_t window = 0;
+  std::filesystem::path tokenizer;
+};
+/// Measures how well the model predicts a text or an array of token ids.
+pare::Result<Report> run(const PerplexityCommand& command, const Desk& desk);
+
+struct GenerateCommand {
+  std::filesystem::path model;
+  std::string prompt;
+  Generate options;
+  std::filesystem::path tokenizer;
+};
+/// Continues a text.
+pare::Result<Report> run(const GenerateCommand& command, const Desk& desk);
+
+struct InspectCommand {
+  std::filesystem::path model;
+};
+/// Lists the tensors.
+pare::Result<Report> run(const InspectCommand& command, const Desk& desk);
+
+struct QuickstartCommand {
+  std::filesystem::path model = "examples/models/tiny-llama";
+  std::filesystem::path output;  ///< empty: MODEL's name with "-pare", in the current folder
+  std::filesystem::path text;    ///< empty: heldout.txt beside the weights, or what the model writes itself
+  std::filesystem::path tokenizer;
+  std::string prompt = "Once upon a time";
+};
+/// Quantizes the model to the schemes that people ask for first, compares them in one table and lets one of them speak.
+pare::Result<Report> run(const QuickstartCommand& command, const Desk& desk);
+
+}  // namespace llama

@@ -1,0 +1,144 @@
+#include "llama/model_writer.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <span>
+#include <system_error>
+#include <utility>
+
+#include "io/json.hpp"
+#include "io/safetensors.hpp"
+#include "llama/linear.hpp"
+#include "llama/tokenizer_files.hpp"
+#include "llama/weights.hpp"
+
+namespace llama {
+namespace fs = std::filesystem;
+using pare::Error;
+using pare::ErrorCode;
+using pare::Result;
+using pare::Shape;
+
+namespace {
+
+Result<std::vector<io::PlannedTensor>> make_plan(const WeightFiles& files, const Config& config,
+                                                 std::string_view scheme) {
+  std::vector<io::PlannedTensor> plan;
+  for (const ListedTensor& tensor : files.tensors()) {
+    if (tensor.packed)
+      return Error{ErrorCode::unsupported, fmt::format("{}: tensor {} is packed as {} already; start from the float model",
+                                                       files.name(), io::quote(tensor.name), tensor.scheme)};
+    plan.push_back({tensor, is_block_linear(config, tensor.name) ? std::string(scheme) : std::string()});
+  }
+  return plan;
+}
+
+/// Gives tensors one after the other, the linear layers pruned.
+class Reader {
+ public:
+  Reader(const WeightFiles& files, const Config& config, const Compression& compression, pare::Executor executor)
+      : files_(files), config_(config), compression_(compression), executor_(executor) {}
+
+  /// The elements of a tensor, until the next call.
+  Result<std::span<const std::byte>> operator()(const io::PlannedTensor& planned) {
+    files_.release(tensor_.bytes);
+    auto tensor = files_.read(planned.name);
+    if (!tensor) return std::move(tensor).error();
+    tensor_ = *std::move(tensor);
+    if (!compression_.pruning || !is_block_linear(config_, planned.name)) return tensor_.bytes;
+    if (auto done = prune(); !done)
+      return Error{done.error().code,
+                   fmt::format("{}: tensor {}: {}", files_.name(), io::quote(planned.name), done.error().message)};
+    return std::span<const std::byte>(pruned_);
+  }
+
+  /// How many weights of a tensor that was read have been cut away.
+  [[nodiscard]] std::size_t pruned(std::string_view name) const {
+    const auto found = counts_.find(name);
+    return found == counts_.end() ? 0 : found->second;
+  }
+
+ private:
+  /// Fills pruned_ with the tensor's elements, zero where they go.
+  Result<void> prune() {
+    static const std::vector<float> none;
+    const Shape shape{tensor_.shape[0], tensor_.shape[1]};
+    const auto norms = compression_.norms.find(tensor_.name);
+    const auto mask = make_mask(*compression_.pruning, FloatMatrix::over(tensor_, shape).view(),
+                                norms == compression_.norms.end() ? none : *norms->second, executor_);
+    if (!mask) return mask.error();
+    const std::size_t element = io::bits(tensor_.dtype) / 8;
+    pruned_.assign(tensor_.bytes.begin(), tensor_.bytes.end());
+    executor_(shape.rows, [&](std::size_t r) {
+      for (std::size_t c = 0; c < shape.cols; ++c)
+        if (!mask->test(r, c)) std::memset(pruned_.data() + (r * shape.cols + c) * element, 0, element);
+    });
+    counts_[tensor_.name] = shape.rows * shape.cols - mask->kept();
+    return {};
+  }
+
+  const WeightFiles& files_;
+  const Config& config_;
+  const Compression& compression_;
+  pare::Executor executor_;
+  Tensor tensor_;
+  std::vector<std::byte> pruned_;
+  std::map<std::string, std::size_t, std::less<>> counts_;
+};
+
+/// Writes what goes with the weights.
+Result<void> write_companions(const WeightFiles& files, const Config& config, const io::OutputDirectory& folder) {
+  auto done = files.is_llama2c() ? folder.write_file("config.json", to_json(config))
+                                 : folder.copy_file(files.folder() / "config.json");
+  if (!done) return done;
+  return copy_tokenizer_files(files, config, folder);
+}
+
+}  // namespace
+
+CompressedTensor CompressedModel::total() const {
+  CompressedTensor total{.name = "all of them", .shape = {0, 1}, .error = {}};
+  for (const CompressedTensor& tensor : tensors) {
+    total.shape[0] += tensor.weights();
+    total.bytes += tensor.bytes;
+    total.pruned += tensor.pruned;
+    total.error.merge(tensor.error);
+  }
+  return total;
+}
+
+Result<CompressedModel> write_model(const WeightFiles& files, const fs::path& folder, const Compression& compression,
+                                    io::Overwrite overwrite, pare::Executor executor, io::ProgressCallback progress) {
+  const auto config = files.config();
+  if (!config) return config.error();
+  if (auto complete = check_weights(files, *config); !complete) return std::move(complete).error();
+  const auto plan = make_plan(files, *config, compression.scheme);
+  if (!plan) return plan.error();
+  auto directory = io::OutputDirectory::create(folder, overwrite);
+  if (!directory) return std::move(directory).error();
+  if (auto done = write_companions(files, *config, *directory); !done) return std::move(done).error();
+  auto file = directory->create_file("model.safetensors");
+  if (!file) return std::move(file).error();
+  Reader reader(files, *config, compression, executor);
+  const auto layers = io::write_quantized(*std::move(file), *plan, {{"format", "pt"}}, {files.name(), reader}, executor,
+                                          progress);
+  if (!layers) return layers.error();
+  if (auto done = directory->commit(); !done) return std::move(done).error();
+
+  CompressedModel model;
+  model.scheme = pare::resolve_alias(compression.scheme);
+  for (const io::PackedLayer& layer : *layers)
+    model.tensors.push_back({layer.name, layer.shape, layer.bytes_after, reader.pruned(layer.name), layer.error});
+  for (const io::PlannedTensor& tensor : *plan)
+    if (tensor.scheme.empty() && is_block_linear(*config, tensor.name))
+      model.tensors.push_back({tensor.name, tensor.shape, io::byte_count(tensor.dtype, tensor.shape).value_or(0),
+                               reader.pruned(tensor.name), {}});
+  std::error_code ignored;
+  model.file_bytes = static_cast<std::size_t>(fs::file_size(folder / "model.safetensors", ignored));
+  return model;
+}
+
+}  // namespace llama
