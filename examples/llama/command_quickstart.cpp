@@ -171,7 +171,7 @@ Result<Report> run(const QuickstartCommand& command, const Desk& desk) {
 
   const auto speech = run(GenerateCommand{.model = folder / choices.front().scheme,
                                           .prompt = command.prompt,
-                                          .options = {.tokens = 128, .temperature = 0.7, .seed = 1},
+                                          .options = {.tokens = 128},
                                           .tokenizer = command.tokenizer},
                           desk);
   if (!speech) return speech.error();

@@ -19,10 +19,10 @@ namespace {
 
 /// -ln of the share that the softmax of `logits` gives `token`.
 double negative_log_likelihood(std::span<const float> logits, std::int32_t token) {
-  const double highest = *std::max_element(logits.begin(), logits.end());
+  const float highest = *std::max_element(logits.begin(), logits.end());
   double sum = 0.0;
   for (const float logit : logits) sum += std::exp(logit - highest);
-  return std::log(sum) + highest - logits[static_cast<std::size_t>(token)];
+  return std::log(sum) + double{highest} - double{logits[static_cast<std::size_t>(token)]};
 }
 
 /// Adds the predictions of all tokens of `piece` but the first.

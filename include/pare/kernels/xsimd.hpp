@@ -90,7 +90,7 @@ struct BasicXsimdKernels {
 
   static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
                                   std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept {
-    if constexpr (detail::xsimd_has_fused && 16 % lanes == 0) {
+    if constexpr (detail::has_fused_multiply_add<Arch>) {
       // As many sums as the registers hold: 32 of AVX-512 and NEON, 16 of AVX2.
       constexpr std::size_t tile_m = lanes == 16 ? 6 : 2, tile_n = lanes == 16 ? 4 : 3;
       std::size_t j = 0;

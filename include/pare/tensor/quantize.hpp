@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "pare/tensor/mask.hpp"
 #include "pare/tensor/operand.hpp"
 #include "pare/tensor/packed.hpp"
 
@@ -135,6 +136,28 @@ Result<PackedTensor<S>> quantize(const Values& weights, Shape shape, const Optio
   auto view = pare::view(std::span(weights), shape);
   if (!view) return std::move(view).error();
   return quantize<S, Kernels>(*view, options);
+}
+
+/// The packed form of what a mask keeps: pruned weights count as 0 in the range, and decode to 0 whatever stood there. Copies
+/// the matrix. Errors as above, and where the mask has another shape.
+template <SchemeType S, KernelBackend Kernels = HighwayKernels, class M>
+  requires MatrixOperand<const M>
+Result<PackedTensor<S>> quantize(const M& weights, MaskView mask, const Options& options = {}) {
+  auto view = detail::to_view(weights, mask.shape());
+  if (!view) return std::move(view).error();
+  using T = typename std::remove_reference_t<decltype(*view)>::value_type;
+  static_assert(Element<T>, "pare: weights are float, pare::Half or pare::BFloat16");
+  if (view->shape() != mask.shape()) return detail::shape_error("the mask", mask.shape(), view->shape());
+  if (Result<void> ok = detail::check_input(*view, "the weight matrix"); !ok) return std::move(ok).error();
+  std::size_t count = 0, bytes = 0;
+  if (!checked_multiply(view->rows, view->cols, count) || !checked_multiply(count, sizeof(T), bytes))
+    return Error{ErrorCode::invalid_argument, "pare: the matrix is too large to copy"};
+  Result<Buffer> copy = Buffer::allocate(bytes, options.memory);
+  if (!copy) return std::move(copy).error();
+  const MatrixView<T> kept(reinterpret_cast<T*>(copy->data()), view->rows, view->cols);
+  for (std::size_t r = 0; r < kept.rows; ++r)
+    for (std::size_t c = 0; c < kept.cols; ++c) kept(r, c) = mask.test(r, c) ? (*view)(r, c) : T{};
+  return quantize<S, Kernels>(kept, options);
 }
 
 }  // namespace pare

@@ -291,6 +291,30 @@ TEST(Tensor, SpecialValuesBecomeWhatIsDocumented) {
   EXPECT_EQ(values[32], 1.0f);
 }
 
+TEST(Tensor, PrunedWeightsTakeNoPartAndDecodeToZero) {
+  std::vector<float> weights = normal_values(6 * 64);
+  weights[5] = std::numeric_limits<float>::quiet_NaN();
+  weights[70] = 1e30f;
+  auto mask = Mask::create({6, 64});
+  ASSERT_TRUE(mask);
+  std::vector<float> kept = weights;
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    const bool keep = i % 5 != 0;
+    mask->set(i / 64, i % 64, keep);
+    if (!keep) kept[i] = 0.0f;
+  }
+  const MatrixView<const float> view(weights.data(), 6, 64);
+  Catalog::for_each([&]<class S>(std::type_identity<S>) {
+    auto packed = quantize<S>(view, *mask);
+    ASSERT_TRUE(packed) << packed.error().message;
+    EXPECT_TRUE(same(*packed, *quantize<S>(kept, {6, 64}))) << name<S>();
+    std::vector<float> values(kept.size());
+    ASSERT_TRUE(dequantize(*packed, values));
+    for (std::size_t i = 0; i < values.size(); i += 5) EXPECT_EQ(values[i], 0.0f) << name<S>();
+  });
+  EXPECT_FALSE(quantize<U4>(MatrixView<const float>(weights.data(), 64, 6), *mask));
+}
+
 TEST(Tensor, AllBackendsWriteTheSameBytes) {
   const Shape shape{33, 300};
   const std::vector<float> weights = normal_values(shape.rows * shape.cols);

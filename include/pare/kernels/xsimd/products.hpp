@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
+#include <type_traits>
 
 #include "pare/kernels/xsimd/elements.hpp"
 
@@ -11,12 +12,27 @@
 PARE_XSIMD_BEGIN
 namespace pare::detail {
 
-// Elsewhere xsimd::fma rounds twice.
-#if defined(__FMA__) || defined(__FMA4__) || defined(__AVX512F__) || defined(__aarch64__)
-inline constexpr bool xsimd_has_fused = true;
-#else
-inline constexpr bool xsimd_has_fused = false;
+/// Whether fused_multiply_add rounds once; where xsimd::fma is a product and a sum, it rounds twice.
+template <class Arch>
+inline constexpr bool has_fused_multiply_add = std::is_same_v<Arch, xsimd::neon64>;
+template <class Base>
+inline constexpr bool has_fused_multiply_add<xsimd::fma3<Base>> = true;
+#ifdef __AVX512F__
+template <class Arch>
+  requires(FloatBatch<Arch>::size == 16)
+inline constexpr bool has_fused_multiply_add<Arch> = true;
 #endif
+
+/// a * b + c.
+template <class Arch>
+FloatBatch<Arch> fused_multiply_add(const FloatBatch<Arch>& a, const FloatBatch<Arch>& b,
+                                    const FloatBatch<Arch>& c) noexcept {
+#ifdef __AVX512F__
+  // xsimd 8.1 has no instruction for this.
+  if constexpr (FloatBatch<Arch>::size == 16) return FloatBatch<Arch>(_mm512_fmadd_ps(a, b, c));
+#endif
+  return xsimd::fma(a, b, c);
+}
 
 /// The products of M rows of x with N rows of w, their sixteen partial sums each in registers.
 template <class Arch, std::size_t M, std::size_t N>
@@ -33,7 +49,8 @@ void accumulate_tile(const float* x, std::size_t x_stride, const float* w, std::
       for (std::size_t j = 0; j < N; ++j) {
         const Floats v = Floats::load_unaligned(b + j * b_stride + p * lanes);
         for (std::size_t i = 0; i < M; ++i)
-          sum[i][j][p] = xsimd::fma(Floats::load_unaligned(a + i * a_stride + p * lanes), v, sum[i][j][p]);
+          sum[i][j][p] =
+              fused_multiply_add<Arch>(Floats::load_unaligned(a + i * a_stride + p * lanes), v, sum[i][j][p]);
       }
   };
   std::size_t c = 0;
