@@ -27,6 +27,15 @@ void CompiledKernels::accumulate_products(const float* x, std::size_t m, std::si
   HighwayKernels::accumulate_products(x, m, x_stride, w, n, w_stride, k, y, y_stride);
 }
 
+template <class F>
+void CompiledKernels::multiply_codes(const float* x, const std::uint8_t* codes, std::size_t row_bytes, std::size_t rows,
+                                     std::size_t n, std::size_t group, std::size_t offset, const float* scales,
+                                     std::size_t scale_stride, const std::uint8_t* zero_points,
+                                     std::size_t zero_point_stride, float* y) noexcept {
+  HighwayKernels::accumulate_coded_products<F>(x, codes, row_bytes, rows, n, group, offset, scales, scale_stride,
+                                               zero_points, zero_point_stride, y);
+}
+
 namespace {
 
 using Function = void (*)();
@@ -36,6 +45,7 @@ void add_formats(std::vector<Function>& kept, FormatList<F...>) {
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::decode_codes<F, float>)), ...);
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::decode_codes<F, Half>)), ...);
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::decode_codes<F, BFloat16>)), ...);
+  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::multiply_codes<F>)), ...);
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::pack<F::bits>)), ...);
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::unpack<F::bits>)), ...);
 }

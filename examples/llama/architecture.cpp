@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::string_view block_prefix = "model.layers.";
 
-std::string in_block(std::size_t layer, std::string_view name) { return fmt::format("{}{}.{}", block_prefix, layer, name); }
+std::string in_block(std::size_t layer, std::string_view name) {
+  return fmt::format("{}{}.{}", block_prefix, layer, name);
+}
 
 io::Extents linear_shape(const Config& config, LinearRole role) {
   switch (role) {

@@ -30,8 +30,8 @@ class BlockCache {
   std::vector<float> values_;
 };
 
-/// Causal attention with grouped queries: row t of `queries` and of `out`, both [tokens, query_size], stands at position
-/// `first` + t and sees the cache up to itself. `scratch` grows to what is needed.
+/// Causal attention with grouped queries: row t of `queries` and of `out`, both [tokens, query_size], stands at
+/// position `first` + t and sees the cache up to itself. `scratch` grows to what is needed.
 void attend(const Config& config, pare::MatrixView<const float> queries, const BlockCache& cache, std::size_t first,
             pare::MatrixView<float> out, std::vector<float>& scratch, pare::Executor executor);
 

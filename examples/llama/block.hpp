@@ -23,8 +23,8 @@ struct Workspace {
 using InputObserver = pare::FunctionRef<void(LinearRole first, pare::MatrixView<const float> input)>;
 inline constexpr auto ignore_inputs = [](LinearRole, pare::MatrixView<const float>) {};
 
-/// Runs one block on the residual stream `x`, [tokens, hidden_size], in place. Row t stands at position `first` + t; the
-/// cache holds all earlier positions and receives these. Errors: those of Linear::apply.
+/// Runs one block on the residual stream `x`, [tokens, hidden_size], in place. Row t stands at position `first` + t;
+/// the cache holds all earlier positions and receives these. Errors: those of Linear::apply.
 pare::Result<void> run_block(const Config& config, std::span<const float> frequencies, const Block& block,
                              pare::MatrixView<float> x, BlockCache& cache, std::size_t first, Workspace& workspace,
                              pare::Executor executor, InputObserver observe = ignore_inputs);

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "llama/commands.hpp"
 #include "llama/model.hpp"
 #include "llama/tokenizer_files.hpp"
@@ -21,7 +23,8 @@ Result<Report> run(const GenerateCommand& command, const Desk& desk) {
   for (const std::int32_t token : prompt) show(stream.next(token));
   const auto generated = generate(*model, prompt, command.options, end_tokens(model->config(), *tokenizer),
                                   desk.executor, [&](std::int32_t token) { show(stream.next(token)); });
-  if (!generated) return generated.error();
+  if (!generated)
+    return pare::Error{generated.error().code, fmt::format("{}: {}", model->files().name(), generated.error().message)};
   show(stream.finish());
   desk.say("\n");
   return Report{{"model", model->files().name()},

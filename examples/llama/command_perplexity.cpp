@@ -29,8 +29,7 @@ Result<Report> run(const PerplexityCommand& command, const Desk& desk) {
   if (!sequences) return sequences.error();
   const std::string& source = (command.ids.empty() ? command.text : command.ids).native();
 
-  const auto result = measure(*model, *sequences, command.window, desk.executor,
-                              ProgressBar("predicting"));
+  const auto result = measure(*model, *sequences, command.window, desk.executor, ProgressBar("predicting"));
   if (!result) return Error{result.error().code, fmt::format("{}: {}", source, result.error().message)};
   const double speed = static_cast<double>(result->predictions) / result->seconds;
   desk.say(fmt::format("mean NLL {:.5f}  perplexity {:.3f}  ({} predictions in {} sequences, {:.0f} tokens/s)\n",

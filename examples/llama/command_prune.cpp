@@ -55,18 +55,16 @@ Result<Report> run(const PruneCommand& command, const Desk& desk) {
       return Error{ErrorCode::invalid_argument, "--metric wanda needs --calibration TEXT or --calibration-ids FILE"};
     const auto config = files->config();
     if (!config) return config.error();
-    if (auto complete = check_weights(*files, *config); !complete) return std::move(complete).error();
     const auto sequences = read_calibration(command, *files, *config);
     if (!sequences) return sequences.error();
     for (const Sequence& sequence : *sequences) calibration_tokens += sequence.size();
-    auto norms = calibrate(*files, *config, command.pruning, *sequences, desk.executor,
-                           ProgressBar("calibrating"));
+    auto norms = calibrate(*files, *config, command.pruning, *sequences, desk.executor, ProgressBar("calibrating"));
     if (!norms) return std::move(norms).error();
     compression.norms = *std::move(norms);
   }
 
-  const auto model = write_model(*files, command.output, compression, command.overwrite, desk.executor,
-                                 ProgressBar("pruning"));
+  const auto model =
+      write_model(*files, command.output, compression, command.overwrite, desk.executor, ProgressBar("pruning"));
   if (!model) return model.error();
   desk.say(compression_text(*files, *model, command.output));
   Report report = compression_report(*files, *model, command.output);

@@ -60,8 +60,9 @@ Result<Evaluation> write_own_texts(const Model& model, const Tokenizer& tokenize
   Evaluation evaluation{{}, fmt::format("{} texts that the unquantized model wrote itself", texts)};
   ProgressBar bar("writing texts");
   for (std::size_t i = 0; i < texts; ++i) {
-    const auto written = generate(model, prompt, {.tokens = tokens, .temperature = 1.0, .seed = i, .stop_at_end = false},
-                                  {}, executor, [](std::int32_t) {});
+    const auto written =
+        generate(model, prompt, {.tokens = tokens, .temperature = 1.0, .seed = i, .stop_at_end = false}, {}, executor,
+                 [](std::int32_t) {});
     if (!written) return written.error();
     Sequence sequence = prompt;
     sequence.insert(sequence.end(), written->tokens.begin(), written->tokens.end());
@@ -90,8 +91,8 @@ Result<void> try_out(const Model& model, const Evaluation& evaluation, std::span
   const auto likelihood = measure(model, evaluation.sequences, 0, executor, ProgressBar(row.title));
   if (!likelihood) return Error{likelihood.error().code, evaluation.source + ": " + likelihood.error().message};
   row.perplexity = likelihood->perplexity();
-  const auto run = generate(model, prompt, {.tokens = speed_tokens, .stop_at_end = false}, {}, executor,
-                            [](std::int32_t) {});
+  const auto run =
+      generate(model, prompt, {.tokens = speed_tokens, .stop_at_end = false}, {}, executor, [](std::int32_t) {});
   if (!run) return run.error();
   row.speed = run->tokens_per_second();
   return {};
@@ -144,7 +145,8 @@ Result<Report> run(const QuickstartCommand& command, const Desk& desk) {
 
   desk.say(fmt::format("Perplexity is measured on {}.\n\n", evaluation->source));
   desk.say(fmt::format(fmt::runtime(table_line), "", "", "bits/", "", "", "perplexity", "", ""));
-  desk.say(fmt::format(fmt::runtime(table_line), "", "scheme", "weight", "file", "SQNR", "before", "after", "tokens/s"));
+  desk.say(
+      fmt::format(fmt::runtime(table_line), "", "scheme", "weight", "file", "SQNR", "before", "after", "tokens/s"));
   Row original{.title = "float", .bits = linear_bits(*model), .bytes = model->files().file_bytes()};
   if (auto done = try_out(*model, *evaluation, prompt, desk.executor, original); !done) return std::move(done).error();
   desk.say(table_row(original, original.perplexity));
@@ -152,10 +154,12 @@ Result<Report> run(const QuickstartCommand& command, const Desk& desk) {
   Report rows = Report::array();
   for (const Choice& choice : choices) {
     Row row{.title = std::string(choice.title)};
-    const auto written =
-        write_model(model->files(), folder / choice.scheme, {.scheme = std::string(choice.scheme)}, io::Overwrite::yes,
-                    desk.executor, ProgressBar(row.title));
-    if (!written) return written.error();
+    const auto written = write_model(model->files(), folder / choice.scheme, {.scheme = std::string(choice.scheme)},
+                                     io::Overwrite::yes, desk.executor, ProgressBar(row.title));
+    if (!written) {
+      fs::remove(folder, error);  // if nothing is in it yet
+      return written.error();
+    }
     const CompressedTensor total = written->total();
     row.scheme = written->scheme;
     row.bits = 8.0 * static_cast<double>(total.bytes) / static_cast<double>(total.weights());

@@ -18,8 +18,7 @@ double sparsity(const CompressedTensor& tensor) {
 
 std::string table_row(const CompressedTensor& tensor, std::string_view shape) {
   return fmt::format("{:<42} {:>16} {:>7.3f} {:>6.1f}% {:>9}\n", tensor.name, shape, bits_per_weight(tensor),
-                     100.0 * sparsity(tensor),
-                     tensor.error.count == 0 ? "-" : decibels_text(tensor.error.sqnr()));
+                     100.0 * sparsity(tensor), tensor.error.count == 0 ? "-" : decibels_text(tensor.error.sqnr()));
 }
 
 /// JSON has no infinity: what is exact has no ratio.
@@ -56,8 +55,7 @@ std::string compression_text(const WeightFiles& files, const CompressedModel& mo
   return text;
 }
 
-Report compression_report(const WeightFiles& files, const CompressedModel& model,
-                          const std::filesystem::path& output) {
+Report compression_report(const WeightFiles& files, const CompressedModel& model, const std::filesystem::path& output) {
   Report tensors = Report::array();
   for (const CompressedTensor& tensor : model.tensors)
     tensors.push_back({{"name", tensor.name},

@@ -107,7 +107,8 @@ Rope read_rope(Fields& fields) {
   const char* key = all_in_one ? "rope_parameters" : "rope_scaling";
   if (!all_in_one) parameters = fields.find(key);
   rope.theta = fields.positive("rope_theta", 10000.0);
-  if (fields.positive("partial_rotary_factor", 1.0) != 1.0) fields.unsupported("a partial_rotary_factor is not supported");
+  if (fields.positive("partial_rotary_factor", 1.0) != 1.0)
+    fields.unsupported("a partial_rotary_factor is not supported");
   if (parameters == nullptr) return rope;
   if (!parameters->is_object()) {
     fields.fail(ErrorCode::corrupt_data, fmt::format("{} must be an object", key));
@@ -116,7 +117,8 @@ Rope read_rope(Fields& fields) {
 
   Fields inner = fields.nested(key, *parameters);
   rope.theta = inner.positive("rope_theta", rope.theta);
-  if (inner.positive("partial_rotary_factor", 1.0) != 1.0) inner.unsupported("a partial_rotary_factor is not supported");
+  if (inner.positive("partial_rotary_factor", 1.0) != 1.0)
+    inner.unsupported("a partial_rotary_factor is not supported");
   const std::string kind = inner.text("rope_type", inner.text("type", "default"));
   if (kind == "linear") {
     rope.kind = Rope::Kind::linear;
@@ -249,12 +251,12 @@ std::string to_json(const Config& config) {
   if (config.rope.kind == Rope::Kind::linear)
     fields["rope_scaling"] = {{"rope_type", "linear"}, {"factor", config.rope.factor}};
   if (config.rope.kind == Rope::Kind::llama3)
-    fields["rope_scaling"] = {{"rope_type", "llama3"},
-                              {"factor", config.rope.factor},
-                              {"low_freq_factor", config.rope.low_frequency},
-                              {"high_freq_factor", config.rope.high_frequency},
-                              {"original_max_position_embeddings",
-                               static_cast<std::size_t>(config.rope.original_context)}};
+    fields["rope_scaling"] = {
+        {"rope_type", "llama3"},
+        {"factor", config.rope.factor},
+        {"low_freq_factor", config.rope.low_frequency},
+        {"high_freq_factor", config.rope.high_frequency},
+        {"original_max_position_embeddings", static_cast<std::size_t>(config.rope.original_context)}};
   if (!config.end_tokens.empty()) fields["eos_token_id"] = config.end_tokens;
   return fields.dump(2) + "\n";
 }

@@ -43,8 +43,8 @@ struct Config {
   [[nodiscard]] std::size_t kv_size() const noexcept { return kv_heads * head_dim; }
 };
 
-/// Reads a config.json of Hugging Face transformers, of its versions 4 and 5. Errors: corrupt_data that names `name`, the
-/// field and the fault; unsupported for an architecture or option that the forward pass does not have.
+/// Reads a config.json of Hugging Face transformers, of its versions 4 and 5. Errors: corrupt_data that names `name`,
+/// the field and the fault; unsupported for an architecture or option that the forward pass does not have.
 pare::Result<Config> parse_config(std::string_view text, std::string_view name);
 
 /// The same from a file.

@@ -35,7 +35,7 @@ Result<std::int32_t> Sampler::pick(std::span<const float> logits) {
   const bool numbers = std::none_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); });
   if (!numbers || !std::isfinite(*highest))
     return Error{ErrorCode::corrupt_data, "the model's logits are not finite numbers"};
-  if (!(temperature_ > 0.0)) return static_cast<std::int32_t>(highest - logits.begin());
+  if (temperature_ == 0.0) return static_cast<std::int32_t>(highest - logits.begin());
 
   sums_.resize(logits.size());
   double sum = 0.0;
@@ -51,6 +51,8 @@ Result<std::int32_t> Sampler::pick(std::span<const float> logits) {
 Result<Generated> generate(const Model& model, std::span<const std::int32_t> prompt, const Generate& options,
                            std::span<const std::int32_t> end_tokens, pare::Executor executor,
                            pare::FunctionRef<void(std::int32_t)> on_token) {
+  if (!(options.temperature >= 0.0))
+    return Error{ErrorCode::invalid_argument, "the temperature must be a number of at least 0"};
   const std::size_t context_size = model.config().context;
   if (prompt.empty()) return Error{ErrorCode::invalid_argument, "the prompt is empty, and the tokenizer adds no BOS"};
   if (prompt.size() >= context_size)

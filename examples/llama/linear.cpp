@@ -35,7 +35,8 @@ pare::Shape Linear::shape() const {
 
 pare::Result<void> Linear::apply(pare::MatrixView<const float> x, pare::MatrixView<float> y,
                                  pare::Executor executor) const {
-  if (const auto* packed = std::get_if<io::PackedMatrix>(&weights_)) return packed->matmul(x, y, {.executor = executor});
+  if (const auto* packed = std::get_if<io::PackedMatrix>(&weights_))
+    return packed->matmul(x, y, {.executor = executor});
   multiply(x, std::get_if<FloatMatrix>(&weights_)->view(), y, executor);
   return {};
 }

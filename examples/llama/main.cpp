@@ -1,11 +1,10 @@
 #include <CLI/CLI.hpp>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
 #include <string>
-#include <system_error>
+#include <string_view>
 
 #include "io/thread_pool.hpp"
 #include "llama/commands.hpp"
@@ -26,8 +25,7 @@ struct Arguments {
 
 constexpr const char* model_help =
     "a Hugging Face folder, a .safetensors file beside its config.json, or a llama2.c .bin file";
-constexpr const char* tokenizer_help =
-    "tokenizer.json or llama2.c tokenizer, where it does not lie beside the weights";
+constexpr const char* tokenizer_help = "tokenizer.json or llama2.c tokenizer, where it does not lie beside the weights";
 
 CLI::App* add_command(CLI::App& app, Arguments& arguments, const char* name, const char* help) {
   CLI::App* command = app.add_subcommand(name, help);
@@ -100,8 +98,9 @@ void add_commands(CLI::App& app, Arguments& arguments) {
   command->add_option("-o,--output", arguments.quickstart.output,
                       "folder for the quantized models, which replace those of an earlier run; by default MODEL's name "
                       "with -pare");
-  command->add_option("--text", arguments.quickstart.text,
-                      "text for perplexity; by default heldout.txt beside the weights, or what the model writes itself");
+  command->add_option(
+      "--text", arguments.quickstart.text,
+      "text for perplexity; by default heldout.txt beside the weights, or what the model writes itself");
   command->add_option("--prompt", arguments.quickstart.prompt, "text to continue")->capture_default_str();
   command->add_option("--tokenizer", arguments.quickstart.tokenizer, tokenizer_help);
 }
@@ -146,11 +145,12 @@ int main(int argc, char** argv) {
   // A file that may not grow any more is then a fault of write(), like a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
   CLI::App app("Quantizes, prunes, measures and runs LLaMA models.", "llama");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
   Arguments arguments;
   try {
     add_commands(app, arguments);
     app.parse(argc, argv);
+    if (app.get_subcommands().empty()) return fail("no command; see llama --help", 2);
     return execute(app.get_subcommands().front()->get_name(), arguments);
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);

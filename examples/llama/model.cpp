@@ -63,7 +63,8 @@ Result<MatrixView<const float>> Context::advance(std::span<const std::int32_t> t
   const MatrixView<float> x(stream_.data(), tokens.size(), config.hidden_size);
   if (auto done = embed(model_.ends().embedding, tokens, x); !done) return std::move(done).error();
   for (std::size_t layer = 0; layer < config.layers; ++layer) {
-    auto done = run_block(config, frequencies_, model_.blocks()[layer], x, caches_[layer], length_, workspace_, executor_);
+    auto done =
+        run_block(config, frequencies_, model_.blocks()[layer], x, caches_[layer], length_, workspace_, executor_);
     if (!done) return std::move(done).error();
   }
   length_ += tokens.size();

@@ -39,8 +39,7 @@ class Model {
 };
 
 /// Copies the embeddings of `tokens` to `x`, [tokens, hidden_size]. Error: an id outside the vocabulary.
-pare::Result<void> embed(const FloatMatrix& embedding, std::span<const std::int32_t> tokens,
-                         pare::MatrixView<float> x);
+pare::Result<void> embed(const FloatMatrix& embedding, std::span<const std::int32_t> tokens, pare::MatrixView<float> x);
 
 /// One sequence on its way through a model, with its keys and values.
 class Context {

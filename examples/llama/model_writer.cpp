@@ -24,16 +24,17 @@ using pare::Shape;
 
 namespace {
 
-Result<std::vector<io::PlannedTensor>> make_plan(const WeightFiles& files, const Config& config,
-                                                 std::string_view scheme) {
+std::vector<io::PlannedTensor> make_plan(const WeightFiles& files, const Config& config, std::string_view scheme) {
   std::vector<io::PlannedTensor> plan;
-  for (const ListedTensor& tensor : files.tensors()) {
-    if (tensor.packed)
-      return Error{ErrorCode::unsupported, fmt::format("{}: tensor {} is packed as {} already; start from the float model",
-                                                       files.name(), io::quote(tensor.name), tensor.scheme)};
+  for (const ListedTensor& tensor : files.tensors())
     plan.push_back({tensor, is_block_linear(config, tensor.name) ? std::string(scheme) : std::string()});
-  }
   return plan;
+}
+
+/// Whether pare's catalog has the scheme; the error lists those that it has.
+Result<void> check_scheme(const std::string& scheme) {
+  auto parts = io::packed_parts({"", scheme, {1, 1}});
+  return parts ? Result<void>() : std::move(parts).error();
 }
 
 /// Gives tensors one after the other, the linear layers pruned.
@@ -52,6 +53,7 @@ class Reader {
     if (auto done = prune(); !done)
       return Error{done.error().code,
                    fmt::format("{}: tensor {}: {}", files_.name(), io::quote(planned.name), done.error().message)};
+    files_.release(tensor_.bytes);
     return std::span<const std::byte>(pruned_);
   }
 
@@ -112,19 +114,21 @@ CompressedTensor CompressedModel::total() const {
 
 Result<CompressedModel> write_model(const WeightFiles& files, const fs::path& folder, const Compression& compression,
                                     io::Overwrite overwrite, pare::Executor executor, io::ProgressCallback progress) {
+  if (!compression.scheme.empty())
+    if (auto known = check_scheme(compression.scheme); !known) return std::move(known).error();
   const auto config = files.config();
   if (!config) return config.error();
   if (auto complete = check_weights(files, *config); !complete) return std::move(complete).error();
-  const auto plan = make_plan(files, *config, compression.scheme);
-  if (!plan) return plan.error();
+  if (auto floats = files.require_floats(); !floats) return std::move(floats).error();
+  const std::vector<io::PlannedTensor> plan = make_plan(files, *config, compression.scheme);
   auto directory = io::OutputDirectory::create(folder, overwrite);
   if (!directory) return std::move(directory).error();
   if (auto done = write_companions(files, *config, *directory); !done) return std::move(done).error();
   auto file = directory->create_file("model.safetensors");
   if (!file) return std::move(file).error();
   Reader reader(files, *config, compression, executor);
-  const auto layers = io::write_quantized(*std::move(file), *plan, {{"format", "pt"}}, {files.name(), reader}, executor,
-                                          progress);
+  const auto layers =
+      io::write_quantized(*std::move(file), plan, {{"format", "pt"}}, {files.name(), reader}, executor, progress);
   if (!layers) return layers.error();
   if (auto done = directory->commit(); !done) return std::move(done).error();
 
@@ -132,10 +136,13 @@ Result<CompressedModel> write_model(const WeightFiles& files, const fs::path& fo
   model.scheme = pare::resolve_alias(compression.scheme);
   for (const io::PackedLayer& layer : *layers)
     model.tensors.push_back({layer.name, layer.shape, layer.bytes_after, reader.pruned(layer.name), layer.error});
-  for (const io::PlannedTensor& tensor : *plan)
+  for (const io::PlannedTensor& tensor : plan)
     if (tensor.scheme.empty() && is_block_linear(*config, tensor.name))
-      model.tensors.push_back({tensor.name, tensor.shape, io::byte_count(tensor.dtype, tensor.shape).value_or(0),
-                               reader.pruned(tensor.name), {}});
+      model.tensors.push_back({tensor.name,
+                               tensor.shape,
+                               io::byte_count(tensor.dtype, tensor.shape).value_or(0),
+                               reader.pruned(tensor.name),
+                               {}});
   std::error_code ignored;
   model.file_bytes = static_cast<std::size_t>(fs::file_size(folder / "model.safetensors", ignored));
   return model;

@@ -17,8 +17,8 @@
 
 namespace llama {
 
-/// What happens to the linear layers of the blocks on their way from one model to another. Embedding, norms and head, and
-/// tensors that are not known, stay as they are.
+/// What happens to the linear layers of the blocks on their way from one model to another. Embedding, norms and head,
+/// and tensors that are not known, stay as they are.
 struct Compression {
   std::string scheme = {};              ///< of pare's catalog; empty to keep the dtype
   std::optional<Pruning> pruning = {};  ///< applied before the scheme
@@ -29,8 +29,8 @@ struct Compression {
 struct CompressedTensor {
   std::string name;
   io::Extents shape;
-  std::size_t bytes = 0;  ///< in the new file
-  std::size_t pruned = 0; ///< weights cut away
+  std::size_t bytes = 0;        ///< in the new file
+  std::size_t pruned = 0;       ///< weights cut away
   pare::ErrorStatistics error;  ///< of the packed weights against what was packed; empty where nothing was
 
   [[nodiscard]] std::size_t weights() const noexcept { return shape[0] * shape[1]; }
@@ -46,10 +46,10 @@ struct CompressedModel {
   [[nodiscard]] CompressedTensor total() const;
 };
 
-/// Writes the model as a folder in Hugging Face's layout: config.json, the tokenizer's files where there are any, and one
-/// model.safetensors. Works tensor by tensor: memory is bounded by the largest one. The folder appears whole or not at
-/// all. Errors: those of the files, tensors that are packed already, an existing folder unless `overwrite`, an unknown
-/// scheme, faults of the disk.
+/// Writes the model as a folder in Hugging Face's layout: config.json, the tokenizer's files where there are any, and
+/// one model.safetensors. Works tensor by tensor: memory is bounded by the largest one. The folder appears whole or not
+/// at all. Errors: those of the files, tensors that are packed already, an existing folder unless `overwrite`, an
+/// unknown scheme, faults of the disk.
 pare::Result<CompressedModel> write_model(const WeightFiles& files, const std::filesystem::path& folder,
                                           const Compression& compression, io::Overwrite overwrite,
                                           pare::Executor executor, io::ProgressCallback progress);

@@ -64,8 +64,7 @@ Result<Likelihood> measure(const Model& model, const std::vector<Sequence>& sequ
   if (window == 0) window = model.config().context;
   if (window < 2) return Error{ErrorCode::invalid_argument, "a window of fewer than 2 tokens predicts nothing"};
   const std::size_t predictions = count_predictions(sequences);
-  if (predictions == 0)
-    return Error{ErrorCode::invalid_argument, "no sequence has a second token to predict"};
+  if (predictions == 0) return Error{ErrorCode::invalid_argument, "no sequence has a second token to predict"};
   std::size_t longest = 0;
   for (const Sequence& sequence : sequences) longest = std::max(longest, sequence.size());
 

@@ -93,7 +93,8 @@ Result<void> prune_linear(const Pruning& pruning, const std::vector<float>& norm
   const auto mask = make_mask(pruning, weights, norms, executor);
   if (!mask) return mask.error();
   auto pruned = std::make_shared<std::vector<float>>(weights.rows * weights.cols);
-  auto done = pare::apply(*mask, weights, MatrixView<float>(pruned->data(), weights.rows, weights.cols), {.executor = executor});
+  auto done = pare::apply(*mask, weights, MatrixView<float>(pruned->data(), weights.rows, weights.cols),
+                          {.executor = executor});
   if (!done) return done;
   linear = Linear(FloatMatrix::owning(std::move(pruned), weights.shape()));
   return {};
@@ -131,6 +132,8 @@ Result<pare::Mask> make_mask(const Pruning& pruning, MatrixView<const float> wei
 Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config, const Pruning& pruning,
                                   const std::vector<Sequence>& sequences, pare::Executor executor,
                                   io::ProgressCallback progress) {
+  if (auto complete = check_weights(files, config); !complete) return std::move(complete).error();
+  if (auto floats = files.require_floats(); !floats) return std::move(floats).error();
   auto streams = embed_all(files, config, sequences);
   if (!streams) return std::move(streams).error();
   std::size_t longest = 0;
@@ -153,7 +156,9 @@ Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config
       const auto of_input = std::make_shared<const std::vector<float>>(squares.norms(role));
       norms.emplace(name, of_input);
       auto done = prune_linear(pruning, *of_input, (*block)[role], executor);
-      if (!done) return Error{done.error().code, fmt::format("{}: tensor {}: {}", files.name(), io::quote(name), done.error().message)};
+      if (!done)
+        return Error{done.error().code,
+                     fmt::format("{}: tensor {}: {}", files.name(), io::quote(name), done.error().message)};
       if (const auto tensor = files.read(name)) files.release(tensor->bytes);
     }
     for (Stream& stream : *streams)

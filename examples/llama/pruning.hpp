@@ -30,9 +30,9 @@ using ActivationNorms = std::map<std::string, std::shared_ptr<const std::vector<
 pare::Result<pare::Mask> make_mask(const Pruning& pruning, pare::MatrixView<const float> weights,
                                    const std::vector<float>& norms, pare::Executor executor);
 
-/// Runs calibration sequences through the model block by block, each block seeing what the pruned blocks before it give,
-/// and returns the norms by the names of the linear layers. Reads one block at a time; holds the hidden states of all
-/// tokens. Sequences are cut at `window` tokens. `progress` is told the blocks done.
+/// Runs calibration sequences through the model block by block, each block seeing what the pruned blocks before it
+/// give, and returns the norms by the names of the linear layers. Reads one block at a time; holds the hidden states of
+/// all tokens. Sequences are cut at `window` tokens. `progress` is told the blocks done.
 pare::Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config, const Pruning& pruning,
                                         const std::vector<Sequence>& sequences, pare::Executor executor,
                                         io::ProgressCallback progress);

@@ -21,7 +21,8 @@ double stretch_llama3(double frequency, const Rope& rope) {
 std::vector<float> rope_frequencies(const Config& config) {
   std::vector<float> frequencies(config.head_dim / 2);
   for (std::size_t i = 0; i < frequencies.size(); ++i) {
-    double frequency = std::pow(config.rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim));
+    double frequency =
+        std::pow(config.rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim));
     if (config.rope.kind == Rope::Kind::linear) frequency /= config.rope.factor;
     if (config.rope.kind == Rope::Kind::llama3) frequency = stretch_llama3(frequency, config.rope);
     frequencies[i] = static_cast<float>(frequency);

@@ -37,7 +37,7 @@ constexpr std::array<Renaming, 9> block_names{{{"attention_norm.weight", "input_
 
 /// Replaces a name of one column by that of the other; empty where it is in neither table.
 std::string rename(std::string_view name, std::string_view from_prefix, std::string_view to_prefix,
-                   std::string_view Renaming::*from, std::string_view Renaming::*to) {
+                   std::string_view Renaming::* from, std::string_view Renaming::* to) {
   const auto look_up = [&](const auto& table, std::string_view key) {
     const auto row = std::ranges::find(table, key, from);
     return row == table.end() ? std::string_view() : (*row).*to;
@@ -58,8 +58,8 @@ std::string to_llama2c(std::string_view name) {
   return rename(name, "model.layers.", "layers.", &Renaming::hugging_face, &Renaming::llama2c);
 }
 
-/// Brings the rows of a query or key matrix from llama2.c's order, where the two rows of a rotary pair are neighbours, to
-/// that of Hugging Face, where they are half a head apart.
+/// Brings the rows of a query or key matrix from llama2.c's order, where the two rows of a rotary pair are neighbours,
+/// to that of Hugging Face, where they are half a head apart.
 std::vector<float> halve_pairs(const std::vector<float>& interleaved, std::size_t cols, std::size_t head_dim) {
   std::vector<float> halves(interleaved.size());
   const std::size_t rows = interleaved.size() / cols;
@@ -189,6 +189,13 @@ Result<const ListedTensor*> WeightFiles::require(const ExpectedTensor& expected)
     return Error{ErrorCode::unsupported, fmt::format("{}: tensor {}: expected F32, F16 or BF16, found {}", name_,
                                                      io::quote(expected.name), io::name(tensor->dtype))};
   return tensor;
+}
+
+Result<void> WeightFiles::require_floats() const {
+  const auto packed = std::ranges::find(tensors_, true, &ListedTensor::packed);
+  if (packed == tensors_.end()) return {};
+  return Error{ErrorCode::unsupported, fmt::format("{}: tensor {}: is packed as {} already; start from the float model",
+                                                   name_, io::quote(packed->name), packed->scheme)};
 }
 
 Result<Tensor> WeightFiles::read(std::string_view name) const {

@@ -46,9 +46,12 @@ class WeightFiles {
   /// The tensor of that name, or nullptr.
   [[nodiscard]] const ListedTensor* find(std::string_view name) const;
 
-  /// The tensor, which must have this shape and be packed, F32, F16 or BF16. The error names the file, the tensor, what was
-  /// expected and what was found.
+  /// The tensor, which must have this shape and be packed, F32, F16 or BF16. The error names the file, the tensor, what
+  /// was expected and what was found.
   [[nodiscard]] pare::Result<const ListedTensor*> require(const ExpectedTensor& expected) const;
+
+  /// An `unsupported` error that names the first packed tensor, if there is any.
+  [[nodiscard]] pare::Result<void> require_floats() const;
 
   /// Reads a tensor that is not packed. Its bytes last as long as it and these files do.
   [[nodiscard]] pare::Result<Tensor> read(std::string_view name) const;

@@ -30,8 +30,8 @@ struct Ends {
   Linear head;
 };
 
-/// Checks that the files hold every tensor that the configuration asks for, in its shape, without reading any. The error
-/// is WeightFiles::require's.
+/// Checks that the files hold every tensor that the configuration asks for, in its shape, without reading any. The
+/// error is WeightFiles::require's.
 pare::Result<void> check_weights(const WeightFiles& files, const Config& config);
 
 /// Reads a block. Linear layers stay in the files' memory where they can: the files must outlive them.

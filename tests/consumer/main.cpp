@@ -1,6 +1,5 @@
-#include <pare/pare.hpp>
-
 #include <cmath>
+#include <pare/pare.hpp>
 #include <span>
 #include <vector>
 

@@ -1,5 +1,4 @@
 #include <pare/pare.hpp>
-
 #include <span>
 #include <vector>
 

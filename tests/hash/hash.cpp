@@ -1,13 +1,12 @@
-// Prints `<kernel>/<scheme>/<target> <hash of the bytes>` for every target that is compiled and that this processor has, for
-// the scalar reference and for xsimd. All lines of one kernel and scheme have the same hash, on any machine.
-#include <pare/kernels/xsimd.hpp>
-#include <pare/pare.hpp>
-
+// Prints `<kernel>/<scheme>/<target> <hash of the bytes>` for every target that is compiled and that this processor
+// has, for the scalar reference and for xsimd. All lines of one kernel and scheme have the same hash, on any machine.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <pare/kernels/xsimd.hpp>
+#include <pare/pare.hpp>
 #include <span>
 #include <string>
 #include <vector>

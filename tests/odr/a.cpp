@@ -1,7 +1,7 @@
-#include "round_trip.hpp"
-
 #include <algorithm>
 #include <cstdio>
+
+#include "round_trip.hpp"
 
 std::vector<std::vector<float>> round_trips_of_b();
 

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <pare/pare.hpp>
-
 #include <cstddef>
+#include <pare/pare.hpp>
 #include <span>
 #include <vector>
 

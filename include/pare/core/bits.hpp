@@ -3,7 +3,9 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 
 namespace pare {
 
@@ -26,12 +28,20 @@ constexpr std::size_t packed_bytes(std::size_t count, int bits) noexcept {
 /// The first `bytes` (at most 8) bytes at `p` as a little-endian integer, on any machine.
 constexpr std::uint64_t load_le(const std::uint8_t* p, std::size_t bytes) noexcept {
   std::uint64_t word = 0;
+  if (std::endian::native == std::endian::little && !std::is_constant_evaluated()) {
+    std::memcpy(&word, p, bytes);
+    return word;
+  }
   for (std::size_t i = 0; i < bytes; ++i) word |= std::uint64_t{p[i]} << (8 * i);
   return word;
 }
 
 /// Writes the low `bytes` (at most 8) bytes of `word` at `p` in little-endian order.
 constexpr void store_le(std::uint8_t* p, std::uint64_t word, std::size_t bytes) noexcept {
+  if (std::endian::native == std::endian::little && !std::is_constant_evaluated()) {
+    std::memcpy(p, &word, bytes);
+    return;
+  }
   for (std::size_t i = 0; i < bytes; ++i) p[i] = static_cast<std::uint8_t>(word >> (8 * i));
 }
 

@@ -58,8 +58,8 @@ Result<MatrixView<T>> view(std::span<T> values, Shape shape) {
   return MatrixView<T>(values.data(), shape.rows, shape.cols);
 }
 
-/// Matrices of other libraries that describe themselves as Eigen's do: data(), rows(), cols(), rowStride(), colStride().
-/// Model: Eigen::MatrixXf, Eigen::Map and Eigen::Ref in either storage order.
+/// Matrices of other libraries that describe themselves as Eigen's do: data(), rows(), cols(), rowStride(),
+/// colStride(). Model: Eigen::MatrixXf, Eigen::Map and Eigen::Ref in either storage order.
 template <class M>
 concept StridedMatrix = requires(M& m) {
   { *m.data() };

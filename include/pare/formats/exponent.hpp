@@ -31,8 +31,8 @@ struct E8M0 {
     return detail::exp2_int(static_cast<int>(code) - 127);
   }
 
-  /// The code of `x` under a rule. The three ONNX rules and floor ignore the sign; beyond the largest code they saturate,
-  /// or give NaN under Overflow::special.
+  /// The code of `x` under a rule. The three ONNX rules and floor ignore the sign; beyond the largest code they
+  /// saturate, or give NaN under Overflow::special.
   template <ExponentRule R = ExponentRule::floor, Overflow O = Overflow::saturate>
   static constexpr std::uint32_t encode(float x) noexcept {
     const std::uint32_t u = detail::float_bits(x);
@@ -41,7 +41,8 @@ struct E8M0 {
     const std::uint32_t field = magnitude >> 23;
     const std::uint32_t mantissa = magnitude & 0x007fffffu;
     // Below the smallest normal number no leading one decides a tie: it stays down.
-    const std::uint32_t nearest_up = field + (mantissa > 0x00400000u || (mantissa == 0x00400000u && field != 0) ? 1u : 0u);
+    const std::uint32_t nearest_up =
+        field + (mantissa > 0x00400000u || (mantissa == 0x00400000u && field != 0) ? 1u : 0u);
     if constexpr (R == ExponentRule::ml_dtypes) {
       return negative || magnitude == 0 || magnitude >= detail::infinity_bits ? nan_code : nearest_up;
     } else if constexpr (R == ExponentRule::openvino) {

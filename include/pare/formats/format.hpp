@@ -88,8 +88,8 @@ constexpr bool is_finite(float x) noexcept {
   return (detail::float_bits(x) & ~detail::sign_mask) < detail::infinity_bits;
 }
 
-/// `x` rounded to an integer, saturating at +-(2^31 - 128); 0 for NaN. It reads the bits of `x`, so that no compiler can
-/// fuse the product that made `x` into the rounding.
+/// `x` rounded to an integer, saturating at +-(2^31 - 128); 0 for NaN. It reads the bits of `x`, so that no compiler
+/// can fuse the product that made `x` into the rounding.
 constexpr std::int32_t round_to_int(float x, Rounding rounding = Rounding::nearest_even) noexcept {
   const std::uint32_t u = detail::float_bits(x);
   const std::uint32_t magnitude = u & ~detail::sign_mask;
@@ -97,8 +97,7 @@ constexpr std::int32_t round_to_int(float x, Rounding rounding = Rounding::neare
   const int exponent = static_cast<int>(magnitude >> 23);
   const std::uint32_t significand = (magnitude & 0x007fffffu) | (exponent != 0 ? 0x00800000u : 0u);
   const int shift = 150 - (exponent != 0 ? exponent : 1);
-  const std::uint32_t integer =
-      shift < -7 ? 0x7fffff80u : detail::shift_right_rounded(significand, shift, rounding);
+  const std::uint32_t integer = shift < -7 ? 0x7fffff80u : detail::shift_right_rounded(significand, shift, rounding);
   const auto result = static_cast<std::int32_t>(integer);
   return (u & detail::sign_mask) != 0 ? -result : result;
 }

@@ -52,7 +52,10 @@ struct Minifloat {
   static constexpr std::string_view name() noexcept {
     if constexpr (bits == 16) return L.exponent == 5 ? "f16" : "bf16";
     constexpr std::string_view all = "e2m1e2m3e3m2e4m3e5m2";
-    constexpr std::size_t at = L.exponent == 2 ? (L.mantissa == 1 ? 0 : 4) : L.exponent == 3 ? 8 : L.exponent == 4 ? 12 : 16;
+    constexpr std::size_t at = L.exponent == 2   ? (L.mantissa == 1 ? 0 : 4)
+                               : L.exponent == 3 ? 8
+                               : L.exponent == 4 ? 12
+                                                 : 16;
     return all.substr(at, 4);
   }
 
@@ -66,7 +69,8 @@ struct Minifloat {
       if (magnitude == magnitude_mask) return detail::bits_float(sign | 0x7fc00000u);
     if constexpr (L.exponent == 8) return detail::bits_float(sign | magnitude << (23 - L.mantissa));
     if (magnitude >> L.mantissa != 0)
-      return detail::bits_float(sign | ((magnitude << (23 - L.mantissa)) + (static_cast<std::uint32_t>(127 - L.bias) << 23)));
+      return detail::bits_float(sign |
+                                ((magnitude << (23 - L.mantissa)) + (static_cast<std::uint32_t>(127 - L.bias) << 23)));
     if (magnitude == 0) return detail::bits_float(sign);
     const int top = static_cast<int>(std::bit_width(magnitude)) - 1;
     const auto exponent = static_cast<std::uint32_t>(top + 1 - L.bias - L.mantissa + 127);

@@ -16,10 +16,11 @@ struct FormatList {
 };
 
 /// Every format that codes of a Scheme can have, but for tables of the user's own.
-using CodeFormats = FormatList<Int<2>, Int<3>, Int<4>, Int<5>, Int<6>, Int<7>, Int<8>, UInt<2>, UInt<3>, UInt<4>, UInt<5>,
-                               UInt<6>, UInt<7>, UInt<8>, NF4, E2M1, E4M3, E5M2>;
+using CodeFormats = FormatList<Int<2>, Int<3>, Int<4>, Int<5>, Int<6>, Int<7>, Int<8>, UInt<2>, UInt<3>, UInt<4>,
+                               UInt<5>, UInt<6>, UInt<7>, UInt<8>, NF4, E2M1, E4M3, E5M2>;
 
-/// The kernels of HighwayKernels, compiled once in the library pare::kernels; including this costs little. The same bytes.
+/// The kernels of HighwayKernels, compiled once in the library pare::kernels; including this costs little. The same
+/// bytes.
 struct CompiledKernels {
   template <Element T>
   static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept;
@@ -27,13 +28,15 @@ struct CompiledKernels {
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
                      std::uint8_t* codes) noexcept {
-    static_assert(CodeFormats::contains<F>, "pare: pare::kernels holds pare's own formats only; link pare::pare instead");
+    static_assert(CodeFormats::contains<F>,
+                  "pare: pare::kernels holds pare's own formats only; link pare::pare instead");
     encode_codes<F, T>(x, n, group, parameters, codes);
   }
   template <Format F, Element T>
   static void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
                      const float* scales, const std::uint8_t* zero_points, T* out) noexcept {
-    static_assert(CodeFormats::contains<F>, "pare: pare::kernels holds pare's own formats only; link pare::pare instead");
+    static_assert(CodeFormats::contains<F>,
+                  "pare: pare::kernels holds pare's own formats only; link pare::pare instead");
     decode_codes<F, T>(codes, n, group, offset, scales, zero_points, out);
   }
   template <int Bits>
@@ -42,14 +45,29 @@ struct CompiledKernels {
   static void unpack(const std::uint8_t* packed, std::size_t n, std::uint8_t* codes) noexcept;
   static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
                                   std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept;
+  template <Format F>
+  static void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::size_t row_bytes,
+                                        std::size_t rows, std::size_t n, std::size_t group, std::size_t offset,
+                                        const float* scales, std::size_t scale_stride, const std::uint8_t* zero_points,
+                                        std::size_t zero_point_stride, float* y) noexcept {
+    static_assert(CodeFormats::contains<F>,
+                  "pare: pare::kernels holds pare's own formats only; link pare::pare instead");
+    multiply_codes<F>(x, codes, row_bytes, rows, n, group, offset, scales, scale_stride, zero_points, zero_point_stride,
+                      y);
+  }
 
-  /// The functions that the library defines behind encode and decode.
+  /// The functions that the library defines behind those above.
   template <class F, class T>
   static void encode_codes(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
                            std::uint8_t* codes) noexcept;
   template <class F, class T>
   static void decode_codes(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
                            const float* scales, const std::uint8_t* zero_points, T* out) noexcept;
+  template <class F>
+  static void multiply_codes(const float* x, const std::uint8_t* codes, std::size_t row_bytes, std::size_t rows,
+                             std::size_t n, std::size_t group, std::size_t offset, const float* scales,
+                             std::size_t scale_stride, const std::uint8_t* zero_points, std::size_t zero_point_stride,
+                             float* y) noexcept;
 };
 
 }  // namespace pare

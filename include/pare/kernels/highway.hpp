@@ -54,10 +54,17 @@ struct ProductTable {
                             float*, std::size_t);
   static constexpr Function entry[] = PARE_TARGET_TABLE(accumulate_products<Unused>);
 };
+template <class C>
+struct CodedProductTable {
+  using Function = void (*)(const float*, const std::uint8_t*, std::size_t, std::size_t, std::size_t, std::size_t,
+                            std::size_t, const float*, std::size_t, const std::uint8_t*, std::size_t, float*);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(accumulate_coded_products<C>);
+};
 
 }  // namespace dispatch
 
-/// The kernels of ReferenceKernels in Highway, for the best target of this processor, chosen at run time. The same bytes.
+/// The kernels of ReferenceKernels in Highway, for the best target of this processor, chosen at run time. The same
+/// bytes.
 struct HighwayKernels {
   template <Element T>
   static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
@@ -71,7 +78,8 @@ struct HighwayKernels {
   template <Format F, Element T>
   static void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
                      const float* scales, const std::uint8_t* zero_points, T* out) noexcept {
-    dispatch::DecodeTable<dispatch::Codec<F, T>>::entry[target_index()](codes, n, group, offset, scales, zero_points, out);
+    dispatch::DecodeTable<dispatch::Codec<F, T>>::entry[target_index()](codes, n, group, offset, scales, zero_points,
+                                                                        out);
   }
   template <int Bits>
   static void pack(const std::uint8_t* codes, std::size_t n, std::uint8_t* packed) noexcept {
@@ -84,6 +92,14 @@ struct HighwayKernels {
   static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
                                   std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept {
     dispatch::ProductTable<void>::entry[target_index()](x, m, x_stride, w, n, w_stride, k, y, y_stride);
+  }
+  template <Format F>
+  static void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::size_t row_bytes,
+                                        std::size_t rows, std::size_t n, std::size_t group, std::size_t offset,
+                                        const float* scales, std::size_t scale_stride, const std::uint8_t* zero_points,
+                                        std::size_t zero_point_stride, float* y) noexcept {
+    dispatch::CodedProductTable<dispatch::Codec<F, float>>::entry[target_index()](
+        x, codes, row_bytes, rows, n, group, offset, scales, scale_stride, zero_points, zero_point_stride, y);
   }
 };
 

@@ -32,10 +32,14 @@ constexpr void write_code(std::uint8_t* codes, std::size_t index, std::uint32_t 
     codes[bit / 8 + 1] = static_cast<std::uint8_t>((codes[bit / 8 + 1] & ~(mask >> 8)) | value >> 8);
 }
 
+/// The columns whose products are summed before they join the result of a matrix product; the most that
+/// accumulate_coded_products takes.
+inline constexpr std::size_t product_columns = 1024;
+
 /// The scalar definition of every kernel. A backend is a class with these static functions; each gives these bytes.
 ///
-/// A row of `n` values is divided into groups of `group` values, the last one maybe shorter. Pointers need no alignment;
-/// inputs and outputs do not overlap. Nothing here allocates.
+/// A row of `n` values is divided into groups of `group` values, the last one maybe shorter. Pointers need no
+/// alignment; inputs and outputs do not overlap. Nothing here allocates.
 struct ReferenceKernels {
   /// The range of each group of x[0 .. n) into ranges[0 .. ceil(n / group)).
   template <Element T>
@@ -57,8 +61,8 @@ struct ReferenceKernels {
       write_code<F::bits>(codes, i, quantize_value<F>(static_cast<float>(x[i]), parameters[i / group]));
   }
 
-  /// The values of n codes. The first code stands at `offset` (below `group`) within its group, whose scale is scales[0].
-  /// `zero_points` is read by unsigned formats only. Values round to nearest even in Half and BFloat16.
+  /// The values of n codes. The first code stands at `offset` (below `group`) within its group, whose scale is
+  /// scales[0]. `zero_points` is read by unsigned formats only. Values round to nearest even in Half and BFloat16.
   template <Format F, Element T>
   static constexpr void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
                                const float* scales, const std::uint8_t* zero_points, T* out) noexcept {
@@ -91,11 +95,27 @@ struct ReferenceKernels {
     for (std::size_t i = 0; i < m; ++i)
       for (std::size_t j = 0; j < n; ++j) {
         std::array<float, 16> sum{};
-        for (std::size_t c = 0; c < k; ++c) sum[c % 16] = std::fma(x[i * x_stride + c], w[j * w_stride + c], sum[c % 16]);
+        for (std::size_t c = 0; c < k; ++c)
+          sum[c % 16] = std::fma(x[i * x_stride + c], w[j * w_stride + c], sum[c % 16]);
         for (std::size_t half = 8; half > 0; half /= 2)
           for (std::size_t s = 0; s < half; ++s) sum[s] += sum[s + half];
         y[i * y_stride + j] += sum[0];
       }
+  }
+
+  /// y[j] += dot(x, w_j) for `rows` rows of n <= product_columns codes, in the order of accumulate_products. The codes,
+  /// scales and zero points of row j start at j times their stride; `group` and `offset` are as for decode.
+  template <Format F>
+  static void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::size_t row_bytes,
+                                        std::size_t rows, std::size_t n, std::size_t group, std::size_t offset,
+                                        const float* scales, std::size_t scale_stride, const std::uint8_t* zero_points,
+                                        std::size_t zero_point_stride, float* y) noexcept {
+    std::array<float, product_columns> values;
+    for (std::size_t j = 0; j < rows; ++j) {
+      decode<F>(codes + j * row_bytes, n, group, offset, scales + j * scale_stride,
+                UnsignedFormat<F> ? zero_points + j * zero_point_stride : nullptr, values.data());
+      accumulate_products(x, 1, n, values.data(), 1, n, n, y + j, 1);
+    }
   }
 };
 

@@ -102,6 +102,19 @@ struct BasicXsimdKernels {
     }
   }
 
+  template <Format F>
+  static void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::size_t row_bytes,
+                                        std::size_t rows, std::size_t n, std::size_t group, std::size_t offset,
+                                        const float* scales, std::size_t scale_stride, const std::uint8_t* zero_points,
+                                        std::size_t zero_point_stride, float* y) noexcept {
+    alignas(64) std::array<float, product_columns> values;
+    for (std::size_t j = 0; j < rows; ++j) {
+      decode<F>(codes + j * row_bytes, n, group, offset, scales + j * scale_stride,
+                UnsignedFormat<F> ? zero_points + j * zero_point_stride : nullptr, values.data());
+      accumulate_products(x, 1, n, values.data(), 1, n, n, y + j, 1);
+    }
+  }
+
  private:
   using Floats = detail::FloatBatch<Arch>;
   using Block = detail::XsimdBlock<Arch>;

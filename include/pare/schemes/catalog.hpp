@@ -58,13 +58,14 @@ struct SchemeList {
   }
 };
 
-using Catalog = SchemeList<
-    catalog::Int8Tensor, catalog::Int8Channel, catalog::Int8Group32, catalog::Int8AsymChannel, catalog::Int8AsymGroup32,
-    catalog::Int6Group32, catalog::Int5Group32, catalog::Int4Channel, catalog::Int4Group32, catalog::Int4Group128,
-    catalog::Int4Group32F16, catalog::Int4AsymChannel, catalog::Int4AsymGroup32, catalog::Int4AsymGroup128,
-    catalog::Int3Group32, catalog::Int3AsymGroup32, catalog::Int2Group32, catalog::Int2AsymGroup32, catalog::NF4Group32,
-    catalog::NF4Group64, catalog::MXFP4, catalog::MXFP8, catalog::MXFP8E5M2, catalog::FP8Tensor, catalog::FP8Channel,
-    catalog::FP8Block128, catalog::FP8E5M2Tensor>;
+using Catalog =
+    SchemeList<catalog::Int8Tensor, catalog::Int8Channel, catalog::Int8Group32, catalog::Int8AsymChannel,
+               catalog::Int8AsymGroup32, catalog::Int6Group32, catalog::Int5Group32, catalog::Int4Channel,
+               catalog::Int4Group32, catalog::Int4Group128, catalog::Int4Group32F16, catalog::Int4AsymChannel,
+               catalog::Int4AsymGroup32, catalog::Int4AsymGroup128, catalog::Int3Group32, catalog::Int3AsymGroup32,
+               catalog::Int2Group32, catalog::Int2AsymGroup32, catalog::NF4Group32, catalog::NF4Group64, catalog::MXFP4,
+               catalog::MXFP8, catalog::MXFP8E5M2, catalog::FP8Tensor, catalog::FP8Channel, catalog::FP8Block128,
+               catalog::FP8E5M2Tensor>;
 
 /// Short names that the field uses, and the scheme each stands for.
 inline constexpr std::array<std::pair<std::string_view, std::string_view>, 8> scheme_aliases = {{

@@ -44,7 +44,8 @@ struct BlockParameters {
 /// A format that scales can be stored in. Models: F32, F16, BF16, E4M3, E5M2, E8M0.
 template <class F>
 concept ScaleFormat =
-    Format<F> && (F::kind == FormatKind::float32 || F::kind == FormatKind::exponent || F::kind == FormatKind::minifloat) &&
+    Format<F> &&
+    (F::kind == FormatKind::float32 || F::kind == FormatKind::exponent || F::kind == FormatKind::minifloat) &&
     F::bits >= 8;
 
 /// The scalar definition of quantization: the code of one value. Formats that count up from zero use the zero point.
@@ -101,10 +102,11 @@ constexpr BlockParameters with_scale(float wanted, bool finite = true) noexcept 
 
 }  // namespace detail
 
-/// Codes centred on zero: scale = max|x| / F::max, rounded to the scale's format (saturating). Integer codes stay within
-/// +-(2^(B-1) - 1). With an E8M0 scale: 2^(floor(log2 max|x|) - floor(log2 F::max)), the shared exponent of OCP MX v1.0;
-/// a block that holds NaN or infinity then has a NaN scale and zero codes. With any other scale those elements take no
-/// part in the range, infinities saturate, and NaN becomes the format's NaN or, where it has none, zero.
+/// Codes centred on zero: scale = max|x| / F::max, rounded to the scale's format (saturating). Integer codes stay
+/// within
+/// +-(2^(B-1) - 1). With an E8M0 scale: 2^(floor(log2 max|x|) - floor(log2 F::max)), the shared exponent of OCP MX
+/// v1.0; a block that holds NaN or infinity then has a NaN scale and zero codes. With any other scale those elements
+/// take no part in the range, infinities saturate, and NaN becomes the format's NaN or, where it has none, zero.
 struct Symmetric {
   static constexpr bool has_zero_point = false;
   static constexpr std::string_view name() noexcept { return ""; }
@@ -123,8 +125,8 @@ struct Symmetric {
   }
 };
 
-/// Codes 0 .. 2^B - 1 over [min(x, 0), max(x, 0)]: scale = (max - min) / (2^B - 1), zero point = round(-min / scale). Zero
-/// is represented exactly. Infinities saturate, NaN becomes zero; a range wider than float holds saturates.
+/// Codes 0 .. 2^B - 1 over [min(x, 0), max(x, 0)]: scale = (max - min) / (2^B - 1), zero point = round(-min / scale).
+/// Zero is represented exactly. Infinities saturate, NaN becomes zero; a range wider than float holds saturates.
 struct Asymmetric {
   static constexpr bool has_zero_point = true;
   static constexpr std::string_view name() noexcept { return "asym"; }

@@ -36,9 +36,9 @@ void decode_columns(const PackedView<S>& packed, std::size_t row, std::size_t be
 
 }  // namespace detail
 
-/// Writes the values of a packed matrix into `out`: a MatrixView, anything with Eigen's accessors or a contiguous range of
-/// rows * cols values in row-major order; of float, Half or BFloat16 (rounded to nearest even).
-/// Errors: shapes differ, null pointers, overlapping memory.
+/// Writes the values of a packed matrix into `out`: a MatrixView, anything with Eigen's accessors or a contiguous range
+/// of rows * cols values in row-major order; of float, Half or BFloat16 (rounded to nearest even). Errors: shapes
+/// differ, null pointers, overlapping memory.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Out>
   requires MatrixOperand<std::remove_reference_t<Out>>
 Result<void> dequantize(PackedView<S> packed, Out&& out, const Options& options = {}) {

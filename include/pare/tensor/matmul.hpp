@@ -11,9 +11,38 @@
 namespace pare {
 namespace detail {
 
-/// The columns whose products are summed before they join the result; also bounds the scratch on the stack.
-inline constexpr std::size_t product_columns = 1024;
+/// A few rows of x with rows [begin, end) of the weights: the codes are decoded as they are multiplied.
+template <class Kernels, SchemeType S>
+void multiply_codes(const PackedView<S>& weights, std::size_t begin, std::size_t end, MatrixView<const float> x,
+                    MatrixView<float> y) {
+  constexpr std::size_t most_scales = 2048;
+  std::array<float, most_scales> scales;
+  const std::size_t group = weights.group(), grid = S::granularity_type::grid(weights.shape).cols;
+  // Rows of one block row share their scales, and so do the copies of them here.
+  const auto rows_at_once = [&](std::size_t blocks) {
+    return std::min<std::size_t>(end - begin, most_scales / blocks);
+  };
+  for (std::size_t c = 0; c < x.cols; c += product_columns) {
+    const std::size_t width = std::min(product_columns, x.cols - c);
+    const std::size_t first = c / group, offset = c % group, blocks = ceil_div(offset + width, group);
+    for (std::size_t n = begin; n < end; n += rows_at_once(blocks)) {
+      const std::size_t rows = std::min(rows_at_once(blocks), end - n);
+      for (std::size_t r = 0; r < rows; ++r) {
+        const std::size_t block = weights.first_block(n + r) + first;
+        for (std::size_t b = 0; b < blocks; ++b) scales[r * blocks + b] = weights.scale(block + b);
+      }
+      // Zero points exist for each row only where blocks are one row high.
+      const std::size_t zero_stride = S::granularity_type::block_rows == 1 ? grid : 0;
+      for (std::size_t i = 0; i < x.rows; ++i)
+        Kernels::template accumulate_coded_products<typename S::format_type>(
+            x.row(i) + c, weights.row_codes(n) + c / 8 * S::bits, weights.row_bytes(), rows, width, group, offset,
+            scales.data(), blocks, S::has_zero_point ? weights.zero_points + weights.first_block(n) + first : nullptr,
+            zero_stride, y.row(i) + n);
+    }
+  }
+}
 
+/// Many rows of x with rows [begin, end) of the weights: each weight is decoded once for all of them.
 template <class Kernels, std::size_t TileRows, SchemeType S>
 void multiply_rows(const PackedView<S>& weights, std::size_t begin, std::size_t end, MatrixView<const float> x,
                    MatrixView<float> y) {
@@ -34,13 +63,14 @@ void multiply_rows(const PackedView<S>& weights, std::size_t begin, std::size_t 
 
 /// y = x * W^T straight from the codes: x is [m, in], the packed weights [out, in], y [m, out], all float.
 ///
-/// Every backend, target and executor gives the same bits: each 1024 columns are multiplied by the dequantized weights and
-/// summed as ReferenceKernels::accumulate_products says, and these sums are added in order, starting at 0. So the error of
-/// each y is at most (in / 16 + in / 1024 + 6) * 2^-24 * sum |x_c * w_c|, to first order.
-/// Uses up to 64 KiB of the stack; allocates nothing. Rows of x and y must have adjacent columns. Errors: shapes that do
-/// not fit, strided columns, null pointers, overlapping memory.
+/// Every backend, target and executor gives the same bits: each 1024 columns are multiplied by the dequantized weights
+/// and summed as ReferenceKernels::accumulate_products says, and these sums are added in order, starting at 0. So the
+/// error of each y is at most (in / 16 + in / 1024 + 6) * 2^-24 * sum |x_c * w_c|, to first order. Uses up to 64 KiB of
+/// the stack; allocates nothing. Rows of x and y must have adjacent columns. Errors: shapes that do not fit, strided
+/// columns, null pointers, overlapping memory.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels>
-Result<void> matmul(PackedView<S> weights, MatrixView<const float> x, MatrixView<float> y, const Options& options = {}) {
+Result<void> matmul(PackedView<S> weights, MatrixView<const float> x, MatrixView<float> y,
+                    const Options& options = {}) {
   if (x.cols != weights.shape.cols) return detail::shape_error("x", x.shape(), {x.rows, weights.shape.cols});
   if (y.shape() != Shape{x.rows, weights.shape.rows})
     return detail::shape_error("y", y.shape(), {x.rows, weights.shape.rows});
@@ -61,9 +91,10 @@ Result<void> matmul(PackedView<S> weights, MatrixView<const float> x, MatrixView
   options.executor(ceil_div(y.cols, rows_per_task), [&](std::size_t task) {
     const std::size_t begin = task * rows_per_task;
     const std::size_t end = std::min(y.cols, begin + rows_per_task);
-    // A few rows of x use each decoded weight a few times only: keep the decoded ones in the first-level cache.
-    if (x.rows < 8)
-      detail::multiply_rows<Kernels, 4, S>(weights, begin, end, x, y);
+    constexpr std::size_t block_rows = S::granularity_type::block_rows;
+    // Zero points of blocks higher than a row change with the block row, within which the few-rows kernel stays.
+    if (x.rows < 4 && (!S::has_zero_point || block_rows == 1 || block_rows == detail::whole))
+      detail::multiply_codes<Kernels, S>(weights, begin, end, x, y);
     else
       detail::multiply_rows<Kernels, 16, S>(weights, begin, end, x, y);
   });

@@ -22,13 +22,14 @@ struct Options {
 /// A class of kernels that gives the bytes of ReferenceKernels.
 /// Models: ReferenceKernels, HighwayKernels, XsimdKernels.
 template <class K>
-concept KernelBackend = requires(const float* x, float* y, std::size_t n, Range* ranges, const BlockParameters* p,
-                                 std::uint8_t* codes) {
-  K::find_range(x, n, n, ranges);
-  K::template encode<Int<4>>(x, n, n, p, codes);
-  K::template decode<Int<4>>(codes, n, n, n, x, codes, y);
-  K::accumulate_products(x, n, n, x, n, n, n, y, n);
-};
+concept KernelBackend =
+    requires(const float* x, float* y, std::size_t n, Range* ranges, const BlockParameters* p, std::uint8_t* codes) {
+      K::find_range(x, n, n, ranges);
+      K::template encode<Int<4>>(x, n, n, p, codes);
+      K::template decode<Int<4>>(codes, n, n, n, x, codes, y);
+      K::accumulate_products(x, n, n, x, n, n, n, y, n);
+      K::template accumulate_coded_products<Int<4>>(x, codes, n, n, n, n, n, x, n, codes, n, y);
+    };
 
 namespace detail {
 template <class M>
@@ -37,7 +38,8 @@ template <class T>
 inline constexpr bool is_matrix_view<MatrixView<T>> = true;
 }  // namespace detail
 
-/// What a matrix can be passed as: a MatrixView, a type with Eigen's accessors, or a contiguous range of rows * cols values.
+/// What a matrix can be passed as: a MatrixView, a type with Eigen's accessors, or a contiguous range of rows * cols
+/// values.
 template <class M>
 concept MatrixOperand =
     detail::is_matrix_view<std::remove_const_t<M>> || StridedMatrix<M> || requires(M& m) { std::span(m); };
@@ -96,7 +98,8 @@ Result<void> check_output(MatrixView<T> m, const char* what) {
   return {};
 }
 
-/// Rows of a matrix as contiguous memory: in place where columns are adjacent, else through one row of scratch per task.
+/// Rows of a matrix as contiguous memory: in place where columns are adjacent, else through one row of scratch per
+/// task.
 template <class T>
 class ContiguousRows {
  public:

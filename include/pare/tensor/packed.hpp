@@ -40,8 +40,9 @@ Result<PackedSizes> packed_sizes(Shape shape) {
   return sizes;
 }
 
-/// A packed matrix in somebody else's memory: a bit stream of codes per row, a scale per block, and a zero point per block
-/// where the scheme has them. No part needs alignment. `Byte` is std::uint8_t to write through the view, or const.
+/// A packed matrix in somebody else's memory: a bit stream of codes per row, a scale per block, and a zero point per
+/// block where the scheme has them. No part needs alignment. `Byte` is std::uint8_t to write through the view, or
+/// const.
 template <SchemeType S, class Byte>
 struct BasicPackedView {
   using scheme_type = S;
@@ -69,8 +70,7 @@ struct BasicPackedView {
     };
     if (codes.size() != sizes->codes) return wrong("codes", codes.size(), sizes->codes);
     if (scales.size() != sizes->scales) return wrong("scales", scales.size(), sizes->scales);
-    if (zero_points.size() != sizes->zero_points)
-      return wrong("zero points", zero_points.size(), sizes->zero_points);
+    if (zero_points.size() != sizes->zero_points) return wrong("zero points", zero_points.size(), sizes->zero_points);
     return BasicPackedView{shape, codes.data(), scales.data(), zero_points.data()};
   }
 
@@ -119,7 +119,9 @@ class PackedTensor {
   }
 
   [[nodiscard]] std::span<const std::uint8_t> codes() const noexcept { return {bytes(), sizes_.codes}; }
-  [[nodiscard]] std::span<const std::uint8_t> scales() const noexcept { return {bytes() + sizes_.codes, sizes_.scales}; }
+  [[nodiscard]] std::span<const std::uint8_t> scales() const noexcept {
+    return {bytes() + sizes_.codes, sizes_.scales};
+  }
   [[nodiscard]] std::span<const std::uint8_t> zero_points() const noexcept {
     return {bytes() + sizes_.codes + sizes_.scales, sizes_.zero_points};
   }

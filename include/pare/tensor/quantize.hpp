@@ -83,9 +83,10 @@ Result<void> quantize_per_tensor(MatrixView<const T> weights, PackedSpan<S> out,
 
 }  // namespace detail
 
-/// Quantizes a matrix of float, Half or BFloat16 into memory that the caller has prepared (see packed_sizes), rounding to
-/// nearest. Every byte of `out` is written; bits past the end of a row are 0. Allocates only one scratch row per task, and
-/// only when the columns of `weights` are not adjacent. Errors: shapes differ, null pointers, overlapping memory.
+/// Quantizes a matrix of float, Half or BFloat16 into memory that the caller has prepared (see packed_sizes), rounding
+/// to nearest. Every byte of `out` is written; bits past the end of a row are 0. Allocates only one scratch row per
+/// task, and only when the columns of `weights` are not adjacent. Errors: shapes differ, null pointers, overlapping
+/// memory.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels, Element T>
 Result<void> quantize_into(MatrixView<const T> weights, PackedSpan<S> out, const Options& options = {}) {
   if (weights.shape() != out.shape) return detail::shape_error("the packed tensor", out.shape, weights.shape());
@@ -138,8 +139,8 @@ Result<PackedTensor<S>> quantize(const Values& weights, Shape shape, const Optio
   return quantize<S, Kernels>(*view, options);
 }
 
-/// The packed form of what a mask keeps: pruned weights count as 0 in the range, and decode to 0 whatever stood there. Copies
-/// the matrix. Errors as above, and where the mask has another shape.
+/// The packed form of what a mask keeps: pruned weights count as 0 in the range, and decode to 0 whatever stood there.
+/// Copies the matrix. Errors as above, and where the mask has another shape.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels, class M>
   requires MatrixOperand<const M>
 Result<PackedTensor<S>> quantize(const M& weights, MaskView mask, const Options& options = {}) {

@@ -16,8 +16,8 @@ using namespace pare;
 template <class F>
 class EveryFormat : public testing::Test {};
 
-using Formats = testing::Types<Int<2>, Int<3>, Int<4>, Int<5>, Int<6>, Int<7>, Int<8>, UInt<2>, UInt<3>, UInt<4>, UInt<5>,
-                               UInt<6>, UInt<7>, UInt<8>, NF4, E2M1, E4M3, E5M2, F16, BF16>;
+using Formats = testing::Types<Int<2>, Int<3>, Int<4>, Int<5>, Int<6>, Int<7>, Int<8>, UInt<2>, UInt<3>, UInt<4>,
+                               UInt<5>, UInt<6>, UInt<7>, UInt<8>, NF4, E2M1, E4M3, E5M2, F16, BF16>;
 TYPED_TEST_SUITE(EveryFormat, Formats);
 
 constexpr std::uint32_t codes(int bits) { return 1u << bits; }

@@ -1,3 +1,5 @@
+#include "../golden.hpp"
+
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -6,7 +8,6 @@
 #include <type_traits>
 #include <vector>
 
-#include "../golden.hpp"
 #include "pare/formats/formats.hpp"
 
 namespace {
@@ -67,7 +68,8 @@ TEST(Golden, ExponentRulesAgreeWithTheirProducers) {
     const auto expect = [&](const char* name, auto encode) {
       const auto expected = golden::values<std::uint8_t>(file, name);
       ASSERT_EQ(input.size(), expected.size());
-      for (std::size_t i = 0; i < input.size(); ++i) EXPECT_EQ(encode(input[i]), expected[i]) << name << ' ' << input[i];
+      for (std::size_t i = 0; i < input.size(); ++i)
+        EXPECT_EQ(encode(input[i]), expected[i]) << name << ' ' << input[i];
     };
     expect("ml_dtypes", [](float x) { return E8M0::encode<ExponentRule::ml_dtypes>(x); });
     expect("onnx_up_sat", [](float x) { return E8M0::encode<ExponentRule::ceil>(x); });

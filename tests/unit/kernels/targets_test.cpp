@@ -31,8 +31,8 @@ void for_each_format(FormatList<F...>, Function&& f) {
   (f(std::type_identity<F>{}), ...);
 }
 
-/// Values that meet every branch: normal ones, ties of small integers, zeros of both signs, tiny, huge and, on request, NaN
-/// and infinities.
+/// Values that meet every branch: normal ones, ties of small integers, zeros of both signs, tiny, huge and, on request,
+/// NaN and infinities.
 std::vector<float> values(std::size_t n, unsigned seed, bool specials) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
@@ -136,14 +136,16 @@ void expect_values() {
         for (auto& byte : codes) byte = static_cast<std::uint8_t>(random());
         for (auto& z : zero_points) z = static_cast<std::uint8_t>(random() % (1u << F::bits));
         std::vector<float> scales(zero_points.size());
-        for (auto& s : scales) s = random() % 8 == 0 ? hard[random() % 5] : std::ldexp(1.1f, static_cast<int>(random() % 9));
+        for (auto& s : scales)
+          s = random() % 8 == 0 ? hard[random() % 5] : std::ldexp(1.1f, static_cast<int>(random() % 9));
         std::vector<T> expected(n), actual(n);
         ReferenceKernels::decode<F>(codes.data(), n, group, offset, scales.data(), zero_points.data(), expected.data());
         HighwayKernels::decode<F>(codes.data(), n, group, offset, scales.data(), zero_points.data(), actual.data());
         // Which NaN an infinite scale makes of 0 is the processor's choice; that it is one is not.
         for (std::size_t i = 0; i < n; ++i)
           if (is_nan(static_cast<float>(expected[i])) && is_nan(static_cast<float>(actual[i]))) actual[i] = expected[i];
-        EXPECT_TRUE(same_bytes(expected, actual)) << F::name() << ", n " << n << ", group " << group << ", offset " << offset;
+        EXPECT_TRUE(same_bytes(expected, actual))
+            << F::name() << ", n " << n << ", group " << group << ", offset " << offset;
       }
 }
 
@@ -235,7 +237,8 @@ TEST_P(OnTarget, RoundsFloatsToHalvesAtEveryEdge) {
     const float middle = 0.5f * (low + high);
     for (const float x : {low, middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f)}) check(x);
   }
-  for (const float x : {1e-45f, 3e38f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float x :
+       {1e-45f, 3e38f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     check(x);
     check(-x);
   }

@@ -31,9 +31,8 @@ TEST(Name, EveryCatalogNameLeadsBackToItsScheme) {
   std::set<std::string_view> seen;
   Catalog::for_each([&]<class S>(std::type_identity<S>) {
     EXPECT_TRUE(seen.insert(name<S>()).second) << name<S>();
-    const auto found = with_scheme(name<S>(), []<class Found>(std::type_identity<Found>) -> Result<bool> {
-      return std::is_same_v<Found, S>;
-    });
+    const auto found = with_scheme(
+        name<S>(), []<class Found>(std::type_identity<Found>) -> Result<bool> { return std::is_same_v<Found, S>; });
     ASSERT_TRUE(found);
     EXPECT_TRUE(*found);
   });

@@ -222,7 +222,8 @@ TEST(Tensor, WrongArgumentsAreErrorsThatSayWhich) {
   const auto message = [](auto result) { return result ? std::string("no error") : result.error().message; };
   EXPECT_NE(message(quantize<U4>(weights, {8, 65})).find("span is shorter"), std::string::npos);
   EXPECT_NE(message(dequantize(*packed, short_output)).find("span is shorter"), std::string::npos);
-  EXPECT_NE(message(dequantize(*packed, MatrixView<float>(x.data(), 1, 64))).find("1 x 64 where 8 x 64"), std::string::npos);
+  EXPECT_NE(message(dequantize(*packed, MatrixView<float>(x.data(), 1, 64))).find("1 x 64 where 8 x 64"),
+            std::string::npos);
   EXPECT_NE(message(dequantize(*packed, MatrixView<float>(nullptr, 8, 64))).find("null"), std::string::npos);
   EXPECT_NE(message(dequantize(*packed, MatrixView<float>(x.data(), 8, 64, 1, 1))).find("overlap"), std::string::npos);
   EXPECT_NE(message(matvec(*packed, std::span(x).first(63), y)).find("x is 1 x 63"), std::string::npos);

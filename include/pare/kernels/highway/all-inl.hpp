@@ -1,13 +1,16 @@
-// Pass file, read once per target: every kernel.
+// Pass file, read once per target: every kernel, each after those that it builds on.
 #undef PARE_VECTORS
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128 || HWY_HAVE_SCALABLE
 #define PARE_VECTORS 0
 #else
 #define PARE_VECTORS 1
 #endif
+// clang-format off: the order counts
 #include "pare/kernels/highway/convert-inl.hpp"
 #include "pare/kernels/highway/pack-inl.hpp"
 #include "pare/kernels/highway/range-inl.hpp"
 #include "pare/kernels/highway/encode-inl.hpp"
 #include "pare/kernels/highway/decode-inl.hpp"
 #include "pare/kernels/highway/product-inl.hpp"
+#include "pare/kernels/highway/coded-inl.hpp"
+// clang-format on

@@ -45,7 +45,8 @@ HWY_INLINE Floats load(const Half* p) {
   const Words rebias = set((127u - 15u) << 23);
   const Words normal = hn::Add(hn::ShiftLeft<13>(magnitude), rebias);
   const Words special = hn::Add(normal, rebias);
-  const Floats subnormal = hn::Mul(hn::ConvertTo(floats, hn::BitCast(ints, magnitude)), hn::Set(floats, F16::min_subnormal));
+  const Floats subnormal =
+      hn::Mul(hn::ConvertTo(floats, hn::BitCast(ints, magnitude)), hn::Set(floats, F16::min_subnormal));
   const Words finite = select(less(magnitude, set(0x0400u)), bits_of(subnormal), normal);
   return float_of(hn::Or(sign, select(less(magnitude, set(0x7c00u)), finite, special)));
 }

@@ -9,23 +9,27 @@ namespace HWY_NAMESPACE {
 template <class F>
 struct Decoder;
 
-// Up to 16 codes: the group's values in a table. (code - zero) * scale is computed once per code instead of per element.
+/// The values of codes first .. first + lanes - 1 of a group: (code - zero) * scale once per code, not per element.
+template <class F>
+HWY_INLINE Floats group_values(std::size_t first, float scale, std::uint8_t zero_point) {
+  alignas(64) static constexpr std::array<float, 16> values = [] {
+    std::array<float, 16> v{};
+    for (std::uint32_t c = 0; c < (1u << F::bits); ++c) v[c] = F::decode(c);
+    return v;
+  }();
+  Floats v = hn::Load(floats, values.data() + first);
+  if constexpr (UnsignedFormat<F>) v = hn::Sub(v, hn::Set(floats, static_cast<float>(zero_point)));
+  return hn::Mul(v, hn::Set(floats, scale));
+}
+
+// Up to 16 codes: the group's values in a table.
 template <class F>
   requires(F::bits <= 4)
 struct Decoder<F> {
   alignas(64) float table[16];
 
   HWY_INLINE Decoder(float scale, std::uint8_t zero_point) {
-    alignas(64) static constexpr std::array<float, 16> values = [] {
-      std::array<float, 16> v{};
-      for (std::uint32_t c = 0; c < (1u << F::bits); ++c) v[c] = F::decode(c);
-      return v;
-    }();
-    const Floats zero = hn::Set(floats, UnsignedFormat<F> ? static_cast<float>(zero_point) : 0.0f);
-    for (std::size_t i = 0; i < 16; i += lanes) {
-      const Floats v = hn::Load(floats, values.data() + i);
-      hn::Store(hn::Mul(UnsignedFormat<F> ? hn::Sub(v, zero) : v, hn::Set(floats, scale)), floats, table + i);
-    }
+    for (std::size_t i = 0; i < 16; i += lanes) hn::Store(group_values<F>(i, scale, zero_point), floats, table + i);
   }
   HWY_INLINE Floats operator()(const std::uint8_t* codes) const {
     if constexpr (lanes == 16) {

@@ -1,4 +1,5 @@
-// Pass file, read once per target: values to codes. Every value here is finite; blocks that hold others take the scalar path.
+// Pass file, read once per target: values to codes. Every value here is finite; blocks that hold others take the scalar
+// path.
 HWY_BEFORE_NAMESPACE();
 namespace pare {
 inline namespace PARE_ABI {
@@ -39,8 +40,10 @@ struct Encoder<F> {
     const Words u = bits_of(magnitude);
     const Words odd = hn::And(hn::ShiftRight<drop>(u), set(1u));
     constexpr std::uint32_t rebias = static_cast<std::uint32_t>(127 - F::layout.bias) << 23;
-    const Words normal = hn::ShiftRight<drop>(hn::Sub(hn::Add(u, hn::Add(odd, set((1u << (drop - 1)) - 1u))), set(rebias)));
-    const Words subnormal = hn::Sub(bits_of(hn::Add(magnitude, hn::Set(floats, align))), set(detail::float_bits(align)));
+    const Words normal =
+        hn::ShiftRight<drop>(hn::Sub(hn::Add(u, hn::Add(odd, set((1u << (drop - 1)) - 1u))), set(rebias)));
+    const Words subnormal =
+        hn::Sub(bits_of(hn::Add(magnitude, hn::Set(floats, align))), set(detail::float_bits(align)));
     const Words code = select(less(u, set(detail::float_bits(F::min_normal))), subnormal, normal);
     return hn::Or(code, hn::ShiftRight<32 - F::bits>(sign));
   }
@@ -62,7 +65,8 @@ struct Encoder<F> {
   HWY_INLINE Words operator()(Floats x) const {
     Ints code = hn::Zero(ints);
     if constexpr (lanes >= 8) {
-      alignas(64) static constexpr std::array<std::array<float, 16>, 4> levels = {level(0), level(1), level(2), level(3)};
+      alignas(64) static constexpr std::array<std::array<float, 16>, 4> levels = {level(0), level(1), level(2),
+                                                                                  level(3)};
       for (const auto& thresholds : levels) {
         const Floats t = hn::TableLookupLanes(hn::Load(floats, thresholds.data()), hn::IndicesFromVec(floats, code));
         const Ints above = hn::BitCast(ints, hn::VecFromMask(floats, hn::Lt(t, x)));

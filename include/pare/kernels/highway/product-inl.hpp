@@ -12,11 +12,11 @@ HWY_INLINE Floats fused_multiply_add(Floats a, Floats b, Floats c) {
 #else
   // The product of two floats is exact in double. Rounding its sum with c to odd there leaves the second rounding, to
   // float, the only one that counts (Boldo and Melquiond, 2008).
-  const hn::Rebind<double, hn::Half<FloatTag>> doubles;
+  const hn::Rebind<double, hn::Half<FloatTag> > doubles;
   const hn::RebindToUnsigned<decltype(doubles)> longs;
   const hn::Half<FloatTag> half;
-  const auto rounded = [&](hn::Vec<hn::Half<FloatTag>> x, hn::Vec<hn::Half<FloatTag>> y,
-                           hn::Vec<hn::Half<FloatTag>> z) HWY_ATTR {
+  const auto rounded = [&](hn::Vec<hn::Half<FloatTag> > x, hn::Vec<hn::Half<FloatTag> > y,
+                           hn::Vec<hn::Half<FloatTag> > z) HWY_ATTR {
     const auto product = hn::Mul(hn::PromoteTo(doubles, x), hn::PromoteTo(doubles, y));
     const auto addend = hn::PromoteTo(doubles, z);
     const auto sum = hn::Add(product, addend);
@@ -41,9 +41,7 @@ HWY_INLINE Floats fused_multiply_add(Floats a, Floats b, Floats c) {
 inline constexpr std::size_t parts = 16 / lanes;
 
 /// Folds sixteen partial sums in halves.
-HWY_INLINE float fold(const Floats (&sum)[parts]) {
-  HWY_ALIGN float s[16];
-  for (std::size_t p = 0; p < parts; ++p) hn::Store(sum[p], floats, s + p * lanes);
+HWY_INLINE float fold(float (&s)[16]) {
   for (std::size_t half = 8; half > 0; half /= 2)
     for (std::size_t i = 0; i < half; ++i) s[i] += s[i + half];
   return s[0];
@@ -54,32 +52,51 @@ template <std::size_t M, std::size_t N>
 HWY_INLINE void accumulate_tile(const float* HWY_RESTRICT x, std::size_t x_stride, const float* HWY_RESTRICT w,
                                 std::size_t w_stride, std::size_t k, float* HWY_RESTRICT y, std::size_t y_stride) {
   Floats sum[M][N][parts];
+#pragma GCC unroll 8
   for (std::size_t i = 0; i < M; ++i)
+#pragma GCC unroll 8
     for (std::size_t j = 0; j < N; ++j)
+#pragma GCC unroll 8
       for (std::size_t p = 0; p < parts; ++p) sum[i][j][p] = hn::Zero(floats);
   std::size_t c = 0;
   for (; k - c >= 16; c += 16)
+#pragma GCC unroll 8
     for (std::size_t p = 0; p < parts; ++p) {
       Floats row[N];
+#pragma GCC unroll 8
       for (std::size_t j = 0; j < N; ++j) row[j] = hn::LoadU(floats, w + j * w_stride + c + p * lanes);
+#pragma GCC unroll 8
       for (std::size_t i = 0; i < M; ++i) {
         const Floats v = hn::LoadU(floats, x + i * x_stride + c + p * lanes);
+#pragma GCC unroll 8
         for (std::size_t j = 0; j < N; ++j) sum[i][j][p] = fused_multiply_add(v, row[j], sum[i][j][p]);
       }
     }
   if (c < k) {
     // Zeros past the end leave a partial sum as it is, but for a -0, which no sum that began at +0 is.
     HWY_ALIGN float tail[M + N][16] = {};
+#pragma GCC unroll 8
     for (std::size_t i = 0; i < M; ++i) std::memcpy(tail[i], x + i * x_stride + c, (k - c) * sizeof(float));
+#pragma GCC unroll 8
     for (std::size_t j = 0; j < N; ++j) std::memcpy(tail[M + j], w + j * w_stride + c, (k - c) * sizeof(float));
+#pragma GCC unroll 8
     for (std::size_t i = 0; i < M; ++i)
+#pragma GCC unroll 8
       for (std::size_t j = 0; j < N; ++j)
+#pragma GCC unroll 8
         for (std::size_t p = 0; p < parts; ++p)
-          sum[i][j][p] = fused_multiply_add(hn::Load(floats, tail[i] + p * lanes), hn::Load(floats, tail[M + j] + p * lanes),
-                                            sum[i][j][p]);
+          sum[i][j][p] = fused_multiply_add(hn::Load(floats, tail[i] + p * lanes),
+                                            hn::Load(floats, tail[M + j] + p * lanes), sum[i][j][p]);
   }
+#pragma GCC unroll 8
   for (std::size_t i = 0; i < M; ++i)
-    for (std::size_t j = 0; j < N; ++j) y[i * y_stride + j] += fold(sum[i][j]);
+#pragma GCC unroll 8
+    for (std::size_t j = 0; j < N; ++j) {
+      HWY_ALIGN float s[16];
+#pragma GCC unroll 8
+      for (std::size_t p = 0; p < parts; ++p) hn::Store(sum[i][j][p], floats, s + p * lanes);
+      y[i * y_stride + j] += fold(s);
+    }
 }
 
 /// Rows of x in tiles of M, the last ones singly.
@@ -87,7 +104,8 @@ template <std::size_t M, std::size_t N>
 HWY_INLINE void accumulate_columns(const float* x, std::size_t m, std::size_t x_stride, const float* w,
                                    std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) {
   std::size_t i = 0;
-  for (; m - i >= M; i += M) accumulate_tile<M, N>(x + i * x_stride, x_stride, w, w_stride, k, y + i * y_stride, y_stride);
+  for (; m - i >= M; i += M)
+    accumulate_tile<M, N>(x + i * x_stride, x_stride, w, w_stride, k, y + i * y_stride, y_stride);
   for (; i < m; ++i) accumulate_tile<1, N>(x + i * x_stride, x_stride, w, w_stride, k, y + i * y_stride, y_stride);
 }
 

@@ -20,7 +20,8 @@ void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) {
     }
     if (hn::AllTrue(ints, hn::Lt(largest, hn::Set(ints, 0x7f800000)))) {
       // Adding +0 turns a -0, which some targets' Min and Max keep, into +0.
-      Range range{hn::GetLane(hn::MinOfLanes(floats, lowest)) + 0.0f, hn::GetLane(hn::MaxOfLanes(floats, highest)) + 0.0f};
+      Range range{hn::GetLane(hn::MinOfLanes(floats, lowest)) + 0.0f,
+                  hn::GetLane(hn::MaxOfLanes(floats, highest)) + 0.0f};
       for (; i < end; ++i) range.include(static_cast<float>(x[i]));
       *ranges = range;
     } else {

@@ -2,14 +2,14 @@
 
 /// Highway's operations for every compiled target, once per translation unit, and what the kernels' dispatch needs.
 ///
-/// Highway's own foreach_target.h works once per translation unit and from source files only. Here hwy/highway.h itself is
-/// read once per target; kernel headers are then re-included per target with nothing but Highway's macros set anew. A
-/// program may include Highway before pare. A source file that is its own HWY_TARGET_INCLUDE includes pare under
+/// Highway's own foreach_target.h works once per translation unit and from source files only. Here hwy/highway.h itself
+/// is read once per target; kernel headers are then re-included per target with nothing but Highway's macros set anew.
+/// A program may include Highway before pare. A source file that is its own HWY_TARGET_INCLUDE includes pare under
 /// `#if HWY_ONCE`.
 
 // Highway 1.0.3 compiles AVX3_DL with the attribute avxvnni but selects it by AVX512_VNNI: its code would fault on
-// processors that have the one and not the other. The kernels use vectors of a fixed size, so that processors with SVE or
-// RVV take the next best target.
+// processors that have the one and not the other. The kernels use vectors of a fixed size, so that processors with SVE
+// or RVV take the next best target.
 #ifndef HWY_DISABLED_TARGETS
 #define HWY_DISABLED_TARGETS (HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #endif
@@ -41,8 +41,8 @@
 #endif
 #include "hwy/ops/set_macros-inl.h"
 
-// An inline namespace named after what this translation unit compiles for keeps functions built with different flags apart
-// when the linker merges equal symbols.
+// An inline namespace named after what this translation unit compiles for keeps functions built with different flags
+// apart when the linker merges equal symbols.
 #if HWY_STATIC_TARGET == HWY_SCALAR
 #define PARE_ABI_BASE scalar
 #elif HWY_STATIC_TARGET == HWY_EMU128
@@ -77,11 +77,9 @@
 
 // The addresses of one kernel on every target; the name may not hold a bare comma.
 #if HWY_TARGETS == HWY_STATIC_TARGET
-#define PARE_TARGET_TABLE(KERNEL) \
-  { &HWY_STATIC_DISPATCH(KERNEL) }
+#define PARE_TARGET_TABLE(KERNEL) {&HWY_STATIC_DISPATCH(KERNEL)}
 #else
-#define PARE_TARGET_TABLE(KERNEL) \
-  { nullptr, HWY_CHOOSE_TARGET_LIST(KERNEL), HWY_CHOOSE_FALLBACK(KERNEL) }
+#define PARE_TARGET_TABLE(KERNEL) {nullptr, HWY_CHOOSE_TARGET_LIST(KERNEL), HWY_CHOOSE_FALLBACK(KERNEL)}
 #endif
 
 namespace pare {

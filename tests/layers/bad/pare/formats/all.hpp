@@ -1,3 +1,3 @@
 #pragma once
 
-  #  include "pare/pare.hpp"
+#include "pare/pare.hpp"

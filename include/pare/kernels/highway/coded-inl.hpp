@@ -1,0 +1,178 @@
+// Pass file, read once per target: products of one vector with rows of codes, decoded in registers.
+HWY_BEFORE_NAMESPACE();
+namespace pare {
+inline namespace PARE_ABI {
+namespace HWY_NAMESPACE {
+#if PARE_VECTORS
+
+/// Reads 16 codes as `parts` vectors of values, in an order of its own: element i of the 16 stands in lane `lane(i)`.
+/// Built once per group. Only widths of 4 and 8 bits are read without unpacking.
+template <class F>
+struct CodeReader {
+  Decoder<F> decoder;
+
+  HWY_INLINE CodeReader(float scale, std::uint8_t zero_point) : decoder(scale, zero_point) {}
+  HWY_INLINE Floats operator()(const std::uint8_t* codes, std::size_t part) const {
+    return decoder(codes + part * lanes);
+  }
+  static constexpr std::size_t lane(std::size_t i) { return i; }
+};
+
+// Shifting one broadcast word by a different amount in each lane brings every code to the lowest bits: no shuffle. With
+// 16 lanes the word has 64 bits, whose halves alternate.
+template <class F>
+  requires(F::bits == 4 && lanes >= 8)
+struct CodeReader<F> {
+  Floats low, high;  // the values of codes 0-15 in the first, or of 0-7 and 8-15
+  Words shifts;
+
+  HWY_INLINE CodeReader(float scale, std::uint8_t zero_point) {
+    low = group_values<F>(0, scale, zero_point);
+    if constexpr (lanes == 8) high = group_values<F>(lanes, scale, zero_point);
+    alignas(64) static constexpr auto amounts = [] {
+      std::array<std::uint32_t, lanes> a{};
+      for (std::uint32_t i = 0; i < lanes; ++i) a[i] = lanes == 16 ? i / 2 * 4 : i * 4;
+      return a;
+    }();
+    shifts = hn::Load(words, amounts.data());
+  }
+  HWY_INLINE Floats operator()(const std::uint8_t* codes, std::size_t part) const {
+    if constexpr (lanes == 16) {
+      const hn::Repartition<std::uint64_t, FloatTag> longs;
+      const Words code = hn::Shr(hn::BitCast(words, hn::Set(longs, load_le(codes, 8))), shifts);
+      return hn::TableLookupLanes(low, hn::IndicesFromVec(floats, hn::BitCast(ints, hn::And(code, set(15)))));
+    } else {
+      const auto word = static_cast<std::uint32_t>(load_le(codes + part * 4, 4));
+      const Words code = hn::Shr(set(word), shifts);
+      const auto index = hn::IndicesFromVec(floats, hn::BitCast(ints, hn::And(code, set(7))));
+      const auto upper = hn::TestBit(code, set(8));
+      return hn::IfThenElse(hn::RebindMask(floats, upper), hn::TableLookupLanes(high, index),
+                            hn::TableLookupLanes(low, index));
+    }
+  }
+  static constexpr std::size_t lane(std::size_t i) { return lanes == 16 ? i % 8 * 2 + i / 8 : i; }
+};
+
+template <class F>
+inline constexpr bool reads_codes = F::bits == 8 || (F::bits == 4 && lanes >= 8);
+
+/// 16 values in the order of a reader's lanes.
+template <class F>
+HWY_INLINE void arrange(const float* HWY_RESTRICT from, std::size_t count, float* HWY_RESTRICT to) {
+  for (std::size_t i = 0; i < 16; ++i) to[CodeReader<F>::lane(i)] = i < count ? from[i] : 0.0f;
+}
+
+/// Rows of codes with one stretch of scales and zero points each.
+struct CodedRows {
+  const std::uint8_t* codes;
+  std::size_t row_bytes;
+  const float* scales;
+  std::size_t scale_stride;
+  const std::uint8_t* zero_points;
+  std::size_t zero_point_stride;
+};
+
+/// y[r] += dot(x, row r) for Rows rows; x is arranged, n <= 1024, groups and offset are multiples of 16.
+template <class F, std::size_t Rows>
+HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRows& w, std::size_t n, std::size_t group,
+                                      std::size_t offset, float* HWY_RESTRICT y) {
+  Floats sum[Rows][parts];
+  for (auto& row : sum)
+    for (Floats& part : row) part = hn::Zero(floats);
+  const auto zero_point = [&](std::size_t r, std::size_t g) HWY_ATTR {
+    return UnsignedFormat<F> ? w.zero_points[r * w.zero_point_stride + g] : std::uint8_t{0};
+  };
+  std::size_t remaining = group - offset;
+  for (std::size_t begin = 0, g = 0; begin < n; ++g, remaining = group) {
+    const std::size_t end = n - begin > remaining ? begin + remaining : n;
+    const auto multiply = [&](const CodeReader<F>(&readers)[Rows]) HWY_ATTR {
+      for (; end - begin >= 16; begin += 16)
+#pragma GCC unroll 8
+        for (std::size_t p = 0; p < parts; ++p) {
+          const Floats v = hn::Load(floats, x + begin + p * lanes);
+#pragma GCC unroll 8
+          for (std::size_t r = 0; r < Rows; ++r)
+            sum[r][p] =
+                fused_multiply_add(v, readers[r](w.codes + r * w.row_bytes + begin / 8 * F::bits, p), sum[r][p]);
+        }
+    };
+    if constexpr (Rows == 4)
+      multiply({CodeReader<F>(w.scales[g], zero_point(0, g)),
+                CodeReader<F>(w.scales[w.scale_stride + g], zero_point(1, g)),
+                CodeReader<F>(w.scales[2 * w.scale_stride + g], zero_point(2, g)),
+                CodeReader<F>(w.scales[3 * w.scale_stride + g], zero_point(3, g))});
+    else
+      multiply({CodeReader<F>(w.scales[g], zero_point(0, g))});
+    if (begin < end) {  // the last values of the rows; the rest of the 16 counts as zeros
+#pragma GCC unroll 8
+      for (std::size_t r = 0; r < Rows; ++r) {
+        const std::uint8_t zero = zero_point(r, g);
+        HWY_ALIGN float values[16], arranged[16];
+        ReferenceKernels::decode<F>(w.codes + r * w.row_bytes + begin / 8 * F::bits, end - begin, end - begin, 0,
+                                    w.scales + r * w.scale_stride + g, &zero, values);
+        arrange<F>(values, end - begin, arranged);
+#pragma GCC unroll 8
+        for (std::size_t p = 0; p < parts; ++p)
+          sum[r][p] = fused_multiply_add(hn::Load(floats, x + begin + p * lanes),
+                                         hn::Load(floats, arranged + p * lanes), sum[r][p]);
+      }
+      begin = end;
+    }
+  }
+#pragma GCC unroll 8
+  for (std::size_t r = 0; r < Rows; ++r) {
+    HWY_ALIGN float in_lanes[16], s[16];
+#pragma GCC unroll 8
+    for (std::size_t p = 0; p < parts; ++p) hn::Store(sum[r][p], floats, in_lanes + p * lanes);
+    for (std::size_t i = 0; i < 16; ++i) s[i] = in_lanes[CodeReader<F>::lane(i)];
+    y[r] += fold(s);
+  }
+}
+
+#endif
+
+template <class Signature>
+void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::size_t row_bytes, std::size_t rows,
+                               std::size_t n, std::size_t group, std::size_t offset, const float* scales,
+                               std::size_t scale_stride, const std::uint8_t* zero_points, std::size_t zero_point_stride,
+                               float* y) {
+  using F = typename Signature::format_type;
+#if PARE_VECTORS
+  if constexpr (reads_codes<F>) {
+    if (group - offset >= n || (group % 16 == 0 && offset % 16 == 0)) {
+      HWY_ALIGN float arranged[product_columns];
+      for (std::size_t i = 0; i < n; i += 16) arrange<F>(x + i, n - i, arranged + i);
+      std::size_t r = 0;
+      const auto from = [&](std::size_t row) {
+        return CodedRows{codes + row * row_bytes,
+                         row_bytes,
+                         scales + row * scale_stride,
+                         scale_stride,
+                         UnsignedFormat<F> ? zero_points + row * zero_point_stride : nullptr,
+                         zero_point_stride};
+      };
+      for (; rows - r >= 4; r += 4) accumulate_coded_rows<F, 4>(arranged, from(r), n, group, offset, y + r);
+      for (; r < rows; ++r) accumulate_coded_rows<F, 1>(arranged, from(r), n, group, offset, y + r);
+      return;
+    }
+  }
+  constexpr std::size_t tile = 4;
+  HWY_ALIGN float values[tile * product_columns];
+  for (std::size_t r = 0; r < rows; r += tile) {
+    const std::size_t count = rows - r < tile ? rows - r : tile;
+    for (std::size_t i = 0; i < count; ++i)
+      decode<Signature>(codes + (r + i) * row_bytes, n, group, offset, scales + (r + i) * scale_stride,
+                        UnsignedFormat<F> ? zero_points + (r + i) * zero_point_stride : nullptr,
+                        values + i * product_columns);
+    accumulate_products<void>(x, 1, n, values, count, product_columns, n, y + r, count);
+  }
+#else
+  ReferenceKernels::accumulate_coded_products<F>(x, codes, row_bytes, rows, n, group, offset, scales, scale_stride,
+                                                 zero_points, zero_point_stride, y);
+#endif
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace PARE_ABI
+}  // namespace pare
+HWY_AFTER_NAMESPACE();
