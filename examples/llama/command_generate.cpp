@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "llama/commands.hpp"
 #include "llama/model.hpp"
 #include "llama/tokenizer_files.hpp"
@@ -20,11 +22,19 @@ Result<Report> run(const GenerateCommand& command, const Desk& desk) {
     text += piece;
     desk.say(piece);
   };
-  for (const std::int32_t token : prompt) show(stream.next(token));
+  bool begun = false;
+  const auto begin = [&] {  // not before it is sure that the model takes the prompt
+    if (!std::exchange(begun, true))
+      for (const std::int32_t token : prompt) show(stream.next(token));
+  };
   const auto generated = generate(*model, prompt, command.options, end_tokens(model->config(), *tokenizer),
-                                  desk.executor, [&](std::int32_t token) { show(stream.next(token)); });
+                                  desk.executor, [&](std::int32_t token) {
+                                    begin();
+                                    show(stream.next(token));
+                                  });
   if (!generated)
     return pare::Error{generated.error().code, fmt::format("{}: {}", model->files().name(), generated.error().message)};
+  begin();
   show(stream.finish());
   desk.say("\n");
   return Report{{"model", model->files().name()},

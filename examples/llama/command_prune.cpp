@@ -51,6 +51,7 @@ Result<Report> run(const PruneCommand& command, const Desk& desk) {
   Compression compression{.scheme = command.scheme, .pruning = command.pruning, .norms = {}};
   std::size_t calibration_tokens = 0;
   if (command.pruning.metric == "wanda") {
+    if (auto free = check_output(command.output, command.overwrite); !free) return std::move(free).error();
     if (command.calibration_text.empty() && command.calibration_ids.empty())
       return Error{ErrorCode::invalid_argument, "--metric wanda needs --calibration TEXT or --calibration-ids FILE"};
     const auto config = files->config();

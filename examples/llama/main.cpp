@@ -1,15 +1,24 @@
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "io/thread_pool.hpp"
 #include "llama/commands.hpp"
+#include "pare/schemes/schemes.hpp"
 
 namespace {
+
+constexpr int failure = 1;
+constexpr int wrong_usage = 2;
 
 /// What the command line asks for. One of the commands is chosen.
 struct Arguments {
@@ -24,70 +33,80 @@ struct Arguments {
 };
 
 constexpr const char* model_help =
-    "a Hugging Face folder, a .safetensors file beside its config.json, or a llama2.c .bin file";
-constexpr const char* tokenizer_help = "tokenizer.json or llama2.c tokenizer, where it does not lie beside the weights";
+    "A Hugging Face folder, a .safetensors file beside its config.json, or a llama2.c .bin file";
+constexpr const char* tokenizer_help =
+    "A tokenizer.json or llama2.c tokenizer, where it does not lie beside the weights";
+
+std::string scheme_list() {
+  std::string text = "Schemes:";
+  for (const std::string_view name : pare::Catalog::names) text.append(" ").append(name);
+  text += "\nShort names:";
+  for (const auto& [alias, full] : pare::scheme_aliases) text += fmt::format(" {} ({})", alias, full);
+  return text + "\n";
+}
 
 CLI::App* add_command(CLI::App& app, Arguments& arguments, const char* name, const char* help) {
   CLI::App* command = app.add_subcommand(name, help);
-  command->add_flag("--json", arguments.json, "print one machine-readable report on standard output");
-  command->add_option("--threads", arguments.threads, "threads to use; 0 for one per processor")
-      ->check(CLI::Range(0, 1024))
+  command->add_flag("--json", arguments.json, "Print one machine-readable report on standard output");
+  command->add_option("--threads", arguments.threads, "Threads to use; 0 for one per processor")
+      ->check(CLI::Range(std::size_t{0}, std::size_t{1024}))
       ->capture_default_str();
   return command;
 }
 
 void add_output(CLI::App* command, std::filesystem::path& output, io::Overwrite& overwrite) {
-  command->add_option("-o,--output", output, "folder to write")->required();
-  command->add_flag_callback("--force", [&overwrite] { overwrite = io::Overwrite::yes; }, "replace an existing folder");
+  command->add_option("-o,--output", output, "Folder to write")->required();
+  command->add_flag_callback("--force", [&overwrite] { overwrite = io::Overwrite::yes; }, "Replace an existing folder");
 }
 
 void add_commands(CLI::App& app, Arguments& arguments) {
   CLI::App* command = add_command(app, arguments, "quantize", "Write the model with packed linear layers");
   command->add_option("MODEL", arguments.quantize.model, model_help)->required();
   add_output(command, arguments.quantize.output, arguments.quantize.overwrite);
-  command->add_option("--scheme", arguments.quantize.scheme, "such as int4, nf4, mxfp4, fp8, int8, int4-asym-g32")
-      ->required();
+  command->add_option("--scheme", arguments.quantize.scheme, "How to quantize; the list is below")->required();
+  command->footer(scheme_list());
 
   command = add_command(app, arguments, "prune", "Write the model with pruned linear layers");
   command->add_option("MODEL", arguments.prune.model, model_help)->required();
   add_output(command, arguments.prune.output, arguments.prune.overwrite);
-  command->add_option("--metric", arguments.prune.pruning.metric, "what a weight is judged by")
+  command->add_option("--metric", arguments.prune.pruning.metric, "What a weight is judged by")
       ->check(CLI::IsMember({"magnitude", "wanda"}))
       ->capture_default_str();
-  command->add_option("--structure", arguments.prune.pruning.structure, "where zeros may be")
+  command->add_option("--structure", arguments.prune.pruning.structure, "Where zeros may be")
       ->check(CLI::IsMember({"unstructured", "per-layer", "2:4", "4:8"}))
       ->capture_default_str();
-  command->add_option("--sparsity", arguments.prune.pruning.sparsity, "share to prune, if not given by the structure")
+  command->add_option("--sparsity", arguments.prune.pruning.sparsity, "Share to prune, if not given by the structure")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   CLI::Option* text = command->add_option("--calibration", arguments.prune.calibration_text,
-                                          "text that wanda runs through the model; blank lines separate documents");
+                                          "Text that wanda runs through the model; blank lines separate documents");
   command->add_option("--calibration-ids", arguments.prune.calibration_ids, ".npy array of token ids instead of text")
       ->excludes(text);
-  command->add_option("--calibration-tokens", arguments.prune.calibration_tokens, "tokens of it to use at most")
+  command->add_option("--calibration-tokens", arguments.prune.calibration_tokens, "Tokens of it to use at most")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 40))
       ->capture_default_str();
-  command->add_option("--scheme", arguments.prune.scheme, "also quantize, to this scheme");
+  command->add_option("--scheme", arguments.prune.scheme, "Also quantize; the list is below");
+  command->footer(scheme_list());
   command->add_option("--tokenizer", arguments.prune.tokenizer, tokenizer_help);
 
   command = add_command(app, arguments, "perplexity", "Measure how well the model predicts a text");
   command->add_option("MODEL", arguments.perplexity.model, model_help)->required();
   CLI::Option_group* data = command->add_option_group("data", "What to predict");
-  data->add_option("--text", arguments.perplexity.text, "text file; blank lines separate documents");
+  data->add_option("--text", arguments.perplexity.text, "Text file; blank lines separate documents");
   data->add_option("--ids", arguments.perplexity.ids, ".npy file of token ids, [sequences, tokens]");
   data->require_option(1);
-  command->add_option("--window", arguments.perplexity.window, "longest piece to predict; 0 for the model's context")
+  command->add_option("--window", arguments.perplexity.window, "Longest piece to predict; 0 for the model's context")
       ->capture_default_str();
   command->add_option("--tokenizer", arguments.perplexity.tokenizer, tokenizer_help);
 
   command = add_command(app, arguments, "generate", "Continue a text");
   command->add_option("MODEL", arguments.generate.model, model_help)->required();
-  command->add_option("--prompt", arguments.generate.prompt, "text to continue")->required();
-  command->add_option("--tokens", arguments.generate.options.tokens, "new tokens at most")->capture_default_str();
+  command->add_option("--prompt", arguments.generate.prompt, "Text to continue")->required();
+  command->add_option("--tokens", arguments.generate.options.tokens, "New tokens at most")->capture_default_str();
   command->add_option("--temperature", arguments.generate.options.temperature, "0 for the most likely token each time")
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
-  command->add_option("--seed", arguments.generate.options.seed, "of the random choices")->capture_default_str();
+  command->add_option("--seed", arguments.generate.options.seed, "Of the random choices")->capture_default_str();
   command->add_option("--tokenizer", arguments.generate.tokenizer, tokenizer_help);
 
   command = add_command(app, arguments, "inspect", "List the tensors");
@@ -96,12 +115,12 @@ void add_commands(CLI::App& app, Arguments& arguments) {
   command = add_command(app, arguments, "quickstart", "Quantize in five ways and compare");
   command->add_option("MODEL", arguments.quickstart.model, model_help)->capture_default_str();
   command->add_option("-o,--output", arguments.quickstart.output,
-                      "folder for the quantized models, which replace those of an earlier run; by default MODEL's name "
+                      "Folder for the quantized models, which replace those of an earlier run; by default MODEL's name "
                       "with -pare");
   command->add_option(
       "--text", arguments.quickstart.text,
-      "text for perplexity; by default heldout.txt beside the weights, or what the model writes itself");
-  command->add_option("--prompt", arguments.quickstart.prompt, "text to continue")->capture_default_str();
+      "Text for perplexity; by default heldout.txt beside the weights, or what the model writes itself");
+  command->add_option("--prompt", arguments.quickstart.prompt, "Text to continue")->capture_default_str();
   command->add_option("--tokenizer", arguments.quickstart.tokenizer, tokenizer_help);
 }
 
@@ -115,27 +134,36 @@ pare::Result<llama::Report> run_command(const std::string& name, const Arguments
 }
 
 /// Prints a fault in one line.
-int fail(std::string message, int code) {
-  for (char& c : message)
-    if (static_cast<unsigned char>(c) < ' ') c = ' ';
-  std::fprintf(stderr, "llama: %s\n", message.c_str());
-  return code;
+int complain(std::string message, int status) {
+  std::ranges::replace(message, '\n', ' ');
+  fmt::print(stderr, "llama: {}\n", message);
+  return status;
 }
+
+/// Standard output, whose first fault is kept.
+class Output {
+ public:
+  void write(std::string_view text) {
+    if (error_ == 0 && (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0))
+      error_ = errno;
+  }
+  [[nodiscard]] int error() const noexcept { return error_; }
+
+ private:
+  int error_ = 0;
+};
 
 int execute(const std::string& name, const Arguments& arguments) {
   io::ThreadPool threads(arguments.threads);
+  Output output;
   const auto say = [&](std::string_view text) {
-    if (arguments.json) return;
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    if (!arguments.json) output.write(text);
   };
   const auto report = run_command(name, arguments, {threads, say});
-  if (!report) return fail(report.error().message, 1);
-  if (arguments.json) {
-    const std::string text = report->dump(2, ' ', false, llama::Report::error_handler_t::replace) + "\n";
-    std::fwrite(text.data(), 1, text.size(), stdout);
-  }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) return fail("standard output: cannot write", 1);
+  if (!report) return complain(report.error().message, failure);
+  if (arguments.json) output.write(report->dump(2, ' ', false, llama::Report::error_handler_t::replace) + "\n");
+  if (output.error() != 0)
+    return complain(fmt::format("standard output: {}", std::generic_category().message(output.error())), failure);
   return 0;
 }
 
@@ -150,15 +178,15 @@ int main(int argc, char** argv) {
   try {
     add_commands(app, arguments);
     app.parse(argc, argv);
-    if (app.get_subcommands().empty()) return fail("no command; see llama --help", 2);
+    if (app.get_subcommands().empty()) return complain("a command is missing (--help lists them)", wrong_usage);
     return execute(app.get_subcommands().front()->get_name(), arguments);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
+  } catch (const CLI::Success& wish) {
+    return app.exit(wish);
   } catch (const CLI::ParseError& error) {
-    return fail(error.what(), 2);
+    return complain(std::string(error.what()) + " (--help explains the options)", wrong_usage);
   } catch (const std::bad_alloc&) {
-    return fail("not enough memory", 1);
+    return complain("not enough memory", failure);
   } catch (const std::exception& error) {
-    return fail(error.what(), 1);
+    return complain(error.what(), failure);
   }
 }

@@ -112,8 +112,15 @@ CompressedTensor CompressedModel::total() const {
   return total;
 }
 
+Result<void> check_output(const fs::path& folder, io::Overwrite overwrite) {
+  std::error_code ignored;
+  if (overwrite == io::Overwrite::yes || !fs::exists(fs::symlink_status(folder, ignored))) return {};
+  return Error{ErrorCode::invalid_argument, folder.string() + ": exists already; --force replaces it"};
+}
+
 Result<CompressedModel> write_model(const WeightFiles& files, const fs::path& folder, const Compression& compression,
                                     io::Overwrite overwrite, pare::Executor executor, io::ProgressCallback progress) {
+  if (auto free = check_output(folder, overwrite); !free) return std::move(free).error();
   if (!compression.scheme.empty())
     if (auto known = check_scheme(compression.scheme); !known) return std::move(known).error();
   const auto config = files.config();

@@ -46,10 +46,13 @@ struct CompressedModel {
   [[nodiscard]] CompressedTensor total() const;
 };
 
+/// Error: the folder that is to be written exists, and may not be replaced.
+pare::Result<void> check_output(const std::filesystem::path& folder, io::Overwrite overwrite);
+
 /// Writes the model as a folder in Hugging Face's layout: config.json, the tokenizer's files where there are any, and
 /// one model.safetensors. Works tensor by tensor: memory is bounded by the largest one. The folder appears whole or not
-/// at all. Errors: those of the files, tensors that are packed already, an existing folder unless `overwrite`, an
-/// unknown scheme, faults of the disk.
+/// at all. Errors: those of the files and of check_output, tensors that are packed already, an unknown scheme, faults of
+/// the disk.
 pare::Result<CompressedModel> write_model(const WeightFiles& files, const std::filesystem::path& folder,
                                           const Compression& compression, io::Overwrite overwrite,
                                           pare::Executor executor, io::ProgressCallback progress);

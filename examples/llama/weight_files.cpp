@@ -109,6 +109,19 @@ Result<WeightFiles> WeightFiles::open_checkpoint(const fs::path& model) {
   auto packed = io::packed_entries(*checkpoint);
   if (!packed) return std::move(packed).error();
 
+  std::map<std::string, ListedTensor, std::less<>> by_first_part;
+  std::unordered_set<std::string> parts;
+  for (const io::PackedEntry& entry : *packed) {
+    const auto infos = io::packed_parts(entry);
+    if (!infos) return infos.error();
+    if (const auto whole = io::load_packed(*checkpoint, entry); !whole) return whole.error();
+    ListedTensor listed{{entry.name, io::DType::u8, {entry.shape.begin(), entry.shape.end()}}, entry.scheme, true, 0};
+    for (const io::TensorInfo& part : *infos) {
+      listed.bytes += io::byte_count(part.dtype, part.shape).value_or(0);
+      parts.insert(part.name);
+    }
+    by_first_part.emplace(infos->front().name, std::move(listed));
+  }
   const fs::path opened = checkpoint->name();
   WeightFiles files(*std::move(checkpoint), opened.parent_path(), opened.string());
   files.packed_ = *std::move(packed);
@@ -118,18 +131,6 @@ Result<WeightFiles> WeightFiles::open_checkpoint(const fs::path& model) {
     files.file_bytes_ += static_cast<std::size_t>(fs::file_size(shard.name(), ignored));
   }
 
-  std::map<std::string, ListedTensor, std::less<>> by_first_part;
-  std::unordered_set<std::string> parts;
-  for (const io::PackedEntry& entry : files.packed_) {
-    const auto infos = io::packed_parts(entry);
-    if (!infos) return infos.error();
-    ListedTensor listed{{entry.name, io::DType::u8, {entry.shape.begin(), entry.shape.end()}}, entry.scheme, true, 0};
-    for (const io::TensorInfo& part : *infos) {
-      listed.bytes += io::byte_count(part.dtype, part.shape).value_or(0);
-      parts.insert(part.name);
-    }
-    by_first_part.emplace(infos->front().name, std::move(listed));
-  }
   for (const io::TensorView* tensor : std::get<io::Checkpoint>(files.source_).tensors()) {
     if (const auto packed_here = by_first_part.find(tensor->name); packed_here != by_first_part.end())
       files.tensors_.push_back(packed_here->second);

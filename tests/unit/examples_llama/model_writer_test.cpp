@@ -211,7 +211,7 @@ TEST_F(ModelWriter, RefusesWhatItCannotDo) {
   EXPECT_EQ(folder_.entries(), 1u);
 
   EXPECT_EQ(fault({.scheme = "int4"}), "");
-  EXPECT_NE(fault({.scheme = "int4"}).find("already exists"), std::string::npos);
+  EXPECT_NE(fault({.scheme = "int4"}).find("exists already"), std::string::npos);
   EXPECT_EQ(fault({.scheme = "int8"}, io::Overwrite::yes), "");
   fs::remove_all(folder_ / "model");
   fs::rename(folder_ / "out", folder_ / "model");
