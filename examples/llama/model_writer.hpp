@@ -51,8 +51,8 @@ pare::Result<void> check_output(const std::filesystem::path& folder, io::Overwri
 
 /// Writes the model as a folder in Hugging Face's layout: config.json, the tokenizer's files where there are any, and
 /// one model.safetensors. Works tensor by tensor: memory is bounded by the largest one. The folder appears whole or not
-/// at all. Errors: those of the files and of check_output, tensors that are packed already, an unknown scheme, faults of
-/// the disk.
+/// at all. Errors: those of the files and of check_output, tensors that are packed already, an unknown scheme, faults
+/// of the disk.
 pare::Result<CompressedModel> write_model(const WeightFiles& files, const std::filesystem::path& folder,
                                           const Compression& compression, io::Overwrite overwrite,
                                           pare::Executor executor, io::ProgressCallback progress);

@@ -1,6 +1,5 @@
 // expect: (deleted function|deleted constructor)
 #include <pare/core/core.hpp>
-
 #include <utility>
 
 int main() {

@@ -1,7 +1,6 @@
 // expect: the values of a table stand in ascending order
-#include <pare/formats/formats.hpp>
-
 #include <array>
+#include <pare/formats/formats.hpp>
 #include <string_view>
 
 struct Values {

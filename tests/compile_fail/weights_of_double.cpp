@@ -1,7 +1,6 @@
 // expect: weights are float, pare::Half or pare::BFloat16
 #define PARE_USE_COMPILED_KERNELS 1
 #include <pare/pare.hpp>
-
 #include <vector>
 
 #ifdef SHOULD_COMPILE

@@ -23,8 +23,7 @@ double perplexity_after(const llama::Compression& compression) {
   const auto files = llama::WeightFiles::open(model_path);
   const auto rows = llama::read_id_file(golden / "val_ids_64x256.npy");
   if (!files || !rows) return 0.0;
-  const auto written =
-      llama::write_model(*files, folder / "out", compression, io::Overwrite::no, threads, no_progress);
+  const auto written = llama::write_model(*files, folder / "out", compression, io::Overwrite::no, threads, no_progress);
   EXPECT_TRUE(written) << written.error().message;
   const auto model = llama::Model::load(folder / "out");
   EXPECT_TRUE(model) << model.error().message;
