@@ -10,6 +10,12 @@ void CompiledKernels::find_range(const T* x, std::size_t n, std::size_t group, R
   HighwayKernels::find_range(x, n, group, ranges);
 }
 
+template <Symmetry Rule, ScaleFormat S>
+void CompiledKernels::derive_parameters(const Range* ranges, std::size_t n, float format_max,
+                                        BlockParameters* parameters) noexcept {
+  HighwayKernels::derive_parameters<Rule, S>(ranges, n, format_max, parameters);
+}
+
 template <class F, class T>
 void CompiledKernels::encode_codes(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
                                    std::uint8_t* codes) noexcept {
@@ -26,6 +32,11 @@ void add_element(std::vector<Function>& kept, FormatList<F...>) {
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::encode_codes<F, T>)), ...);
 }
 
+template <class Rule, class... S>
+void add_scaling(std::vector<Function>& kept, FormatList<S...>) {
+  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::derive_parameters<Rule, S>)), ...);
+}
+
 }  // namespace
 
 /// Never called: naming their addresses here instantiates the templates for the whole list.
@@ -34,6 +45,8 @@ std::vector<Function> encode_kernels() {
   add_element<float>(kept, CodeFormats{});
   add_element<Half>(kept, CodeFormats{});
   add_element<BFloat16>(kept, CodeFormats{});
+  add_scaling<Symmetric>(kept, FormatList<F32, F16, BF16, E4M3, E5M2, E8M0>{});
+  add_scaling<Asymmetric>(kept, FormatList<F32, F16, BF16, E4M3, E5M2>{});
   return kept;
 }
 

@@ -25,6 +25,10 @@ struct CompiledKernels {
   template <Element T>
   static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept;
 
+  template <Symmetry Rule, ScaleFormat S>
+  static void derive_parameters(const Range* ranges, std::size_t n, float format_max,
+                                BlockParameters* parameters) noexcept;
+
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
                      std::uint8_t* codes) noexcept {

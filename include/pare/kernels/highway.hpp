@@ -17,6 +17,11 @@ inline namespace PARE_ABI {
 
 namespace dispatch {
 
+template <class Rule, class S>
+struct Scaling {
+  using symmetry_type = Rule;
+  using scale_type = S;
+};
 template <class F, class T>
 struct Codec {
   using format_type = F;
@@ -29,6 +34,11 @@ template <class T>
 struct RangeTable {
   using Function = void (*)(const T*, std::size_t, std::size_t, Range*);
   static constexpr Function entry[] = PARE_TARGET_TABLE(find_range<T>);
+};
+template <class S>
+struct ParameterTable {
+  using Function = void (*)(const Range*, std::size_t, float, BlockParameters*);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(derive_parameters<S>);
 };
 template <class C>
 struct EncodeTable {
@@ -69,6 +79,11 @@ struct HighwayKernels {
   template <Element T>
   static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
     dispatch::RangeTable<T>::entry[target_index()](x, n, group, ranges);
+  }
+  template <Symmetry Rule, ScaleFormat S>
+  static void derive_parameters(const Range* ranges, std::size_t n, float format_max,
+                                BlockParameters* parameters) noexcept {
+    dispatch::ParameterTable<dispatch::Scaling<Rule, S>>::entry[target_index()](ranges, n, format_max, parameters);
   }
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,

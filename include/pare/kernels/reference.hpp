@@ -52,6 +52,13 @@ struct ReferenceKernels {
     }
   }
 
+  /// What a symmetry rule makes of the ranges of `n` groups whose codes reach `format_max`, the F::max of their format.
+  template <Symmetry Rule, ScaleFormat S>
+  static constexpr void derive_parameters(const Range* ranges, std::size_t n, float format_max,
+                                          BlockParameters* parameters) noexcept {
+    for (std::size_t i = 0; i < n; ++i) parameters[i] = Rule::template parameters<S>(ranges[i], format_max);
+  }
+
   /// The codes of x[0 .. n) as a bit stream of packed_bytes(n, F::bits) bytes; bits past the last code become 0.
   template <Format F, Element T>
   static constexpr void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,

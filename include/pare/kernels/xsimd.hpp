@@ -31,6 +31,12 @@ struct BasicXsimdKernels {
     }
   }
 
+  template <Symmetry Rule, ScaleFormat S>
+  static void derive_parameters(const Range* ranges, std::size_t n, float format_max,
+                                BlockParameters* parameters) noexcept {
+    ReferenceKernels::derive_parameters<Rule, S>(ranges, n, format_max, parameters);
+  }
+
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
                      std::uint8_t* codes) noexcept {

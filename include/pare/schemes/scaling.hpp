@@ -111,16 +111,17 @@ struct Symmetric {
   static constexpr bool has_zero_point = false;
   static constexpr std::string_view name() noexcept { return ""; }
 
-  template <Format F, ScaleFormat S>
-  static constexpr BlockParameters parameters(const Range& range) noexcept {
+  /// The parameters of a block whose codes reach `format_max`, the F::max of their format.
+  template <ScaleFormat S>
+  static constexpr BlockParameters parameters(const Range& range, float format_max) noexcept {
     const float magnitude = range.magnitude();
     if constexpr (S::kind == FormatKind::exponent) {
       if (!range.finite) return {.scale = S::decode(S::nan_code), .scale_code = S::nan_code, .finite = false};
-      constexpr auto top = static_cast<int>(detail::float_bits(F::max) >> 23) - 127;
+      const auto top = static_cast<int>(detail::float_bits(format_max) >> 23) - 127;
       const int exponent = static_cast<int>(detail::float_bits(magnitude) >> 23) - 127 - top;
       return detail::with_scale<S>(detail::exp2_int(magnitude == 0.0f || exponent < -127 ? -127 : exponent));
     } else {
-      return detail::with_scale<S>(magnitude / F::max, range.finite);
+      return detail::with_scale<S>(magnitude / format_max, range.finite);
     }
   }
 };
@@ -131,12 +132,13 @@ struct Asymmetric {
   static constexpr bool has_zero_point = true;
   static constexpr std::string_view name() noexcept { return "asym"; }
 
-  template <UnsignedFormat F, ScaleFormat S>
-  static constexpr BlockParameters parameters(const Range& range) noexcept {
+  /// The parameters of a block whose codes reach `format_max`, the F::max of their format.
+  template <ScaleFormat S>
+  static constexpr BlockParameters parameters(const Range& range, float format_max) noexcept {
     const float width = range.highest - range.lowest;
-    BlockParameters p = detail::with_scale<S>((width < F32::max ? width : F32::max) / F::max, range.finite);
-    const std::int32_t zero = round_to_int(-range.lowest * p.inverse);
-    p.zero_point = static_cast<std::uint8_t>(zero > F::highest ? F::highest : zero);
+    BlockParameters p = detail::with_scale<S>((width < F32::max ? width : F32::max) / format_max, range.finite);
+    const std::int32_t zero = round_to_int(-range.lowest * p.inverse), highest = static_cast<std::int32_t>(format_max);
+    p.zero_point = static_cast<std::uint8_t>(zero > highest ? highest : zero);
     return p;
   }
 };

@@ -56,7 +56,7 @@ struct Scheme {
 
   /// What the range of one block makes of its scale and zero point.
   static constexpr BlockParameters parameters(const Range& range) noexcept {
-    return SymmetryRule::template parameters<format_type, scale_type>(range);
+    return SymmetryRule::template parameters<scale_type>(range, format_type::max);
   }
 };
 

@@ -23,8 +23,9 @@ struct Options {
 /// Models: ReferenceKernels, HighwayKernels, XsimdKernels.
 template <class K>
 concept KernelBackend =
-    requires(const float* x, float* y, std::size_t n, Range* ranges, const BlockParameters* p, std::uint8_t* codes) {
+    requires(const float* x, float* y, std::size_t n, Range* ranges, BlockParameters* p, std::uint8_t* codes) {
       K::find_range(x, n, n, ranges);
+      K::template derive_parameters<Symmetric, F32>(ranges, n, *x, p);
       K::template encode<Int<4>>(x, n, n, p, codes);
       K::template decode<Int<4>>(codes, n, n, n, x, codes, y);
       K::accumulate_products(x, n, n, x, n, n, n, y, n);

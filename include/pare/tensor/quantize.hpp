@@ -37,7 +37,8 @@ void quantize_block_row(ContiguousRows<const T>& rows, std::size_t task, std::si
       }
     }
     std::array<BlockParameters, window_blocks> parameters;
-    for (std::size_t b = 0; b < blocks; ++b) parameters[b] = S::parameters(ranges[b]);
+    Kernels::template derive_parameters<typename S::symmetry_type, typename S::scale_type>(
+        ranges.data(), blocks, S::format_type::max, parameters.data());
     for (std::size_t r = begin; r < end; ++r)
       Kernels::template encode<typename S::format_type>(rows.gather(task, r) + column, width, group, parameters.data(),
                                                         out.row_codes(r) + packed_bytes(column, S::bits));

@@ -71,9 +71,9 @@ constexpr std::size_t groups[] = {1, 5, 32, 48, 64, 128, std::numeric_limits<std
 template <Format F>
 BlockParameters parameters_of(const Range& range) {
   if constexpr (UnsignedFormat<F>)
-    return Asymmetric::parameters<F, F32>(range);
+    return Asymmetric::parameters<F32>(range, F::max);
   else
-    return Symmetric::parameters<F, F32>(range);
+    return Symmetric::parameters<F32>(range, F::max);
 }
 
 template <class T>
@@ -97,6 +97,39 @@ TEST_P(OnTarget, FindsTheRangesOfTheReference) {
   expect_ranges<float>();
   expect_ranges<Half>();
   expect_ranges<BFloat16>();
+}
+
+template <Symmetry Rule, ScaleFormat S>
+void expect_parameters() {
+  std::mt19937 random(S::bits);
+  const auto magnitude = [&] {
+    if (random() % 8 == 0) return 0.0f;
+    if (random() % 2 == 0) return std::bit_cast<float>(static_cast<std::uint32_t>(random() % 0x7f800000u));
+    return std::ldexp(1.0f + static_cast<float>(random() % 1024) / 1024.0f, static_cast<int>(random() % 40) - 20);
+  };
+  for (const float format_max : {1.0f, 3.0f, 6.0f, 7.0f, 15.0f, 127.0f, 255.0f, 448.0f, 57344.0f}) {
+    if (Rule::has_zero_point && format_max > 255.0f) continue;
+    std::vector<Range> ranges(203);
+    for (Range& range : ranges) range = {-magnitude() + 0.0f, magnitude(), random() % 16 != 0};
+    std::vector<BlockParameters> expected(ranges.size()), actual(ranges.size());
+    ReferenceKernels::derive_parameters<Rule, S>(ranges.data(), ranges.size(), format_max, expected.data());
+    HighwayKernels::derive_parameters<Rule, S>(ranges.data(), ranges.size(), format_max, actual.data());
+    for (std::size_t i = 0; i < ranges.size(); ++i) {
+      const auto bits = [](const BlockParameters& p) {
+        return std::array{std::bit_cast<std::uint32_t>(p.scale), std::bit_cast<std::uint32_t>(p.inverse), p.scale_code,
+                          std::uint32_t{p.zero_point}, std::uint32_t{p.finite}};
+      };
+      EXPECT_EQ(bits(expected[i]), bits(actual[i]))
+          << S::name() << ", range " << ranges[i].lowest << " .. " << ranges[i].highest << ", max " << format_max;
+    }
+  }
+}
+
+TEST_P(OnTarget, DerivesTheParametersOfTheReference) {
+  for_each_format(FormatList<F32, F16, BF16, E4M3, E5M2, E8M0>{}, []<class S>(std::type_identity<S>) {
+    expect_parameters<Symmetric, S>();
+    if constexpr (S::kind != FormatKind::exponent) expect_parameters<Asymmetric, S>();
+  });
 }
 
 template <Format F, class T>

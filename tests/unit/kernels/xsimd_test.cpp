@@ -69,9 +69,9 @@ std::vector<BlockParameters> make_parameters(std::mt19937& random, const std::ve
   for (const Range& range : ranges) {
     BlockParameters p;
     if constexpr (pare::UnsignedFormat<F>)
-      p = pare::Asymmetric::parameters<F, pare::F32>(range);
+      p = pare::Asymmetric::parameters<pare::F32>(range, F::max);
     else
-      p = pare::Symmetric::parameters<F, pare::F32>(range);
+      p = pare::Symmetric::parameters<pare::F32>(range, F::max);
     if (hostile) {
       constexpr std::array inverses = {0.0f,   -0.0f, 1.0f,     2.0f,     -0.5f, subnormal,
                                        1e-39f, 1e38f, -largest, infinity, nan};

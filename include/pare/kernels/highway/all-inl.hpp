@@ -9,6 +9,7 @@
 #include "pare/kernels/highway/convert-inl.hpp"
 #include "pare/kernels/highway/pack-inl.hpp"
 #include "pare/kernels/highway/range-inl.hpp"
+#include "pare/kernels/highway/parameters-inl.hpp"
 #include "pare/kernels/highway/encode-inl.hpp"
 #include "pare/kernels/highway/decode-inl.hpp"
 #include "pare/kernels/highway/product-inl.hpp"

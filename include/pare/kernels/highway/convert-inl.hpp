@@ -37,9 +37,8 @@ HWY_INLINE Floats load(const BFloat16* p) {
   return float_of(hn::ShiftLeft<16>(hn::PromoteTo(words, raw)));
 }
 
-HWY_INLINE Floats load(const Half* p) {
-  const hn::Rebind<std::uint16_t, FloatTag> halves;
-  const Words h = hn::PromoteTo(words, hn::LoadU(halves, reinterpret_cast<const std::uint16_t*>(p)));
+/// The value of a half in the low 16 bits.
+HWY_INLINE Floats from_half(Words h) {
   const Words magnitude = hn::And(h, set(0x7fffu));
   const Words sign = hn::ShiftLeft<16>(hn::And(h, set(0x8000u)));
   const Words rebias = set((127u - 15u) << 23);
@@ -51,6 +50,11 @@ HWY_INLINE Floats load(const Half* p) {
   return float_of(hn::Or(sign, select(less(magnitude, set(0x7c00u)), finite, special)));
 }
 
+HWY_INLINE Floats load(const Half* p) {
+  const hn::Rebind<std::uint16_t, FloatTag> halves;
+  return from_half(hn::PromoteTo(words, hn::LoadU(halves, reinterpret_cast<const std::uint16_t*>(p))));
+}
+
 HWY_INLINE void store(Floats x, float* p) { hn::StoreU(x, floats, p); }
 
 HWY_INLINE void store_words(Words w, std::uint16_t* p) {
@@ -58,16 +62,18 @@ HWY_INLINE void store_words(Words w, std::uint16_t* p) {
   hn::StoreU(hn::DemoteTo(halves, hn::BitCast(ints, w)), halves, p);
 }
 
-HWY_INLINE void store(Floats x, BFloat16* p) {
+HWY_INLINE Words to_bfloat16(Floats x) {
   const Words u = bits_of(x);
   const Words odd = hn::And(hn::ShiftRight<16>(u), set(1u));
   const Words rounded = hn::ShiftRight<16>(hn::Add(u, hn::Add(odd, set(0x7fffu))));
   const Words nan = hn::Or(hn::ShiftRight<16>(u), set(0x0040u));
   const auto is_number = less(hn::And(u, set(0x7fffffffu)), set(0x7f800001u));
-  store_words(select(is_number, rounded, nan), reinterpret_cast<std::uint16_t*>(p));
+  return select(is_number, rounded, nan);
 }
 
-HWY_INLINE void store(Floats x, Half* p) {
+HWY_INLINE void store(Floats x, BFloat16* p) { store_words(to_bfloat16(x), reinterpret_cast<std::uint16_t*>(p)); }
+
+HWY_INLINE Words to_half(Floats x) {
   const Words u = bits_of(x);
   const Words sign = hn::ShiftRight<16>(hn::And(u, set(0x80000000u)));
   const Words magnitude = hn::And(u, set(0x7fffffffu));
@@ -80,8 +86,10 @@ HWY_INLINE void store(Floats x, Half* p) {
   Words h = select(less(magnitude, set(0x38800000u)), subnormal, normal);
   h = select(less(magnitude, set(0x477ff000u)), h, set(0x7c00u));
   h = select(less(magnitude, set(0x7f800001u)), h, nan);
-  store_words(hn::Or(h, sign), reinterpret_cast<std::uint16_t*>(p));
+  return hn::Or(h, sign);
 }
+
+HWY_INLINE void store(Floats x, Half* p) { store_words(to_half(x), reinterpret_cast<std::uint16_t*>(p)); }
 
 #endif
 }  // namespace HWY_NAMESPACE

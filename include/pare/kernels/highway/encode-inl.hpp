@@ -14,17 +14,18 @@ template <IntegerFormat F>
 struct Encoder<F> {
   // Limits are whole numbers, so clamping before rounding gives what clamping after it does.
   Floats lowest, highest;
-  Ints zero_point;
+  Words zero_point;
 
   HWY_INLINE explicit Encoder(const BlockParameters& p) {
     const float zero = UnsignedFormat<F> ? static_cast<float>(p.zero_point) : 0.0f;
     lowest = hn::Set(floats, UnsignedFormat<F> ? -zero : -F::max);
     highest = hn::Set(floats, F::max - zero);
-    zero_point = hn::Set(ints, static_cast<std::int32_t>(zero));
+    zero_point = set(static_cast<std::uint32_t>(zero));
   }
   HWY_INLINE Words operator()(Floats x) const {
-    const Ints q = hn::NearestInt(hn::Min(hn::Max(x, lowest), highest));
-    return hn::And(hn::BitCast(words, hn::Add(q, zero_point)), set(F::mask));
+    // In a float as large as 1.5 * 2^23 the last place is 1: adding it rounds, and leaves the integer in the low bits.
+    const Words q = bits_of(hn::Add(hn::Min(hn::Max(x, lowest), highest), hn::Set(floats, 12582912.0f)));
+    return hn::And(hn::Add(q, zero_point), set(F::mask));
   }
 };
 
@@ -96,11 +97,13 @@ void encode(const typename Signature::element_type* x, std::size_t n, std::size_
         const Floats inverse = hn::Set(floats, parameters->inverse);
         for (; end - begin >= block; begin += block) {
           HWY_ALIGN std::uint8_t bytes[block];
+          std::uint8_t* const packed = codes + begin / 8 * F::bits;
+          std::uint8_t* const unpacked = F::bits == 8 ? packed : bytes;
           for (std::size_t j = 0; j < block; j += lanes) {
             const Words code = encoder(hn::Mul(load(x + begin + j), inverse));
-            hn::StoreU(hn::DemoteTo(ByteTag(), hn::BitCast(ints, code)), ByteTag(), bytes + j);
+            hn::StoreU(hn::DemoteTo(ByteTag(), hn::BitCast(ints, code)), ByteTag(), unpacked + j);
           }
-          pack_block<F::bits>(bytes, codes + begin / 8 * F::bits);
+          if constexpr (F::bits != 8) pack_block<F::bits>(bytes, packed);
         }
       }
       if (begin < end)

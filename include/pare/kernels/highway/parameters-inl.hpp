@@ -1,0 +1,104 @@
+// Pass file, read once per target: scales and zero points of many groups at once.
+HWY_BEFORE_NAMESPACE();
+namespace pare {
+inline namespace PARE_ABI {
+namespace HWY_NAMESPACE {
+#if PARE_VECTORS
+
+/// Scales as they are stored, what that decodes to, and its reciprocal.
+struct Scales {
+  Words code;
+  Floats value;
+  Floats inverse;
+};
+
+/// The stored form of scales that are finite and not negative; saturates, and what is below the smallest normal float
+/// counts as 0.
+template <class S>
+HWY_INLINE Scales store_scales(Floats wanted) {
+  Words code = bits_of(wanted);
+  Floats value = wanted;
+  if constexpr (std::is_same_v<S, F16>) {
+    code = to_half(wanted);
+    code = select(less(code, set(F16::max_code)), code, set(F16::max_code));
+    value = from_half(code);
+  } else if constexpr (std::is_same_v<S, BF16>) {
+    code = to_bfloat16(wanted);
+    code = select(less(code, set(BF16::max_code)), code, set(BF16::max_code));
+    value = float_of(hn::ShiftLeft<16>(code));
+  }
+  const auto good = hn::Ge(value, hn::Set(floats, std::numeric_limits<float>::min()));
+  return {hn::IfThenElseZero(hn::RebindMask(words, good), code), hn::IfThenElseZero(good, value),
+          hn::IfThenElseZero(good, hn::Div(hn::Set(floats, 1.0f), value))};
+}
+
+/// The shared exponents of OCP MX v1.0 for finite magnitudes.
+HWY_INLINE Scales shared_exponents(Floats magnitude, float format_max) {
+  const auto top = static_cast<std::int32_t>(detail::float_bits(format_max) >> 23) - 127;
+  const Ints field = hn::BitCast(ints, hn::ShiftRight<23>(bits_of(magnitude)));
+  const Words code = hn::BitCast(words, hn::Max(hn::Sub(field, hn::Set(ints, top)), hn::Zero(ints)));
+  const Words value = hn::ShiftLeft<23>(code), inverse = hn::ShiftLeft<23>(hn::Sub(set(254), code));
+  const Words half_of_smallest = set(0x00400000u);  // 2^-127, where the exponent field is 0
+  return {code, float_of(select(less(set(0), code), value, half_of_smallest)),
+          float_of(select(less(code, set(254)), inverse, half_of_smallest))};
+}
+
+template <class S>
+inline constexpr bool has_vector_scale =
+    std::is_same_v<S, F32> || std::is_same_v<S, F16> || std::is_same_v<S, BF16> || std::is_same_v<S, E8M0>;
+
+/// The parameters of `lanes` groups.
+template <class Rule, class S>
+HWY_INLINE void derive_parameters_of_lanes(const Range* ranges, float format_max, BlockParameters* parameters) {
+  HWY_ALIGN float low[lanes], high[lanes], scale[lanes], inverse[lanes];
+  HWY_ALIGN std::uint32_t code[lanes], zero_point[lanes] = {};
+  for (std::size_t i = 0; i < lanes; ++i) {
+    low[i] = ranges[i].lowest;
+    high[i] = ranges[i].highest;
+  }
+  const Floats lowest = hn::Load(floats, low), highest = hn::Load(floats, high), most = hn::Set(floats, format_max);
+  // 0 - x is never -0, and neither is the larger of that and a highest value.
+  const Floats below = hn::Sub(hn::Zero(floats), lowest);
+  Floats width;
+  if constexpr (Rule::has_zero_point)
+    width = hn::Min(hn::Sub(highest, lowest), hn::Set(floats, F32::max));
+  else
+    width = hn::Max(below, highest);
+  Scales stored;
+  if constexpr (std::is_same_v<S, E8M0>)
+    stored = shared_exponents(width, format_max);
+  else
+    stored = store_scales<S>(hn::Div(width, most));
+  hn::Store(stored.code, words, code);
+  hn::Store(stored.value, floats, scale);
+  hn::Store(stored.inverse, floats, inverse);
+  if constexpr (Rule::has_zero_point) {
+    const Floats zero = hn::Add(hn::Min(hn::Mul(below, stored.inverse), most), hn::Set(floats, 12582912.0f));
+    hn::Store(hn::And(bits_of(zero), set(255u)), words, zero_point);
+  }
+  for (std::size_t i = 0; i < lanes; ++i)
+    parameters[i] = {scale[i], inverse[i], code[i], static_cast<std::uint8_t>(zero_point[i]), ranges[i].finite};
+  if constexpr (S::kind == FormatKind::exponent)
+    for (std::size_t i = 0; i < lanes; ++i)
+      if (!ranges[i].finite) parameters[i] = Rule::template parameters<S>(ranges[i], format_max);
+}
+
+#endif
+
+/// `Signature` names the symmetry rule and the scale's format.
+template <class Signature>
+void derive_parameters(const Range* ranges, std::size_t n, float format_max, BlockParameters* parameters) {
+  using Rule = typename Signature::symmetry_type;
+  using S = typename Signature::scale_type;
+  std::size_t i = 0;
+#if PARE_VECTORS
+  if constexpr (has_vector_scale<S>)
+    for (; n - i >= lanes; i += lanes) derive_parameters_of_lanes<Rule, S>(ranges + i, format_max, parameters + i);
+#endif
+  ReferenceKernels::derive_parameters<Rule, S>(ranges + i, n - i, format_max, parameters + i);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace PARE_ABI
+}  // namespace pare
+HWY_AFTER_NAMESPACE();
