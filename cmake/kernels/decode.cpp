@@ -5,6 +5,11 @@
 
 namespace pare {
 
+template <ScaleFormat S>
+void CompiledKernels::decode_scales(const std::uint8_t* stored, std::size_t n, float* scales) noexcept {
+  HighwayKernels::decode_scales<S>(stored, n, scales);
+}
+
 template <class F, class T>
 void CompiledKernels::decode_codes(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
                                    const float* scales, const std::uint8_t* zero_points, T* out) noexcept {
@@ -50,12 +55,18 @@ void add_formats(std::vector<Function>& kept, FormatList<F...>) {
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::unpack<F::bits>)), ...);
 }
 
+template <class... S>
+void add_scales(std::vector<Function>& kept, FormatList<S...>) {
+  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::decode_scales<S>)), ...);
+}
+
 }  // namespace
 
 /// Never called: naming their addresses here instantiates the templates for the whole list.
 std::vector<Function> decode_kernels() {
   std::vector<Function> kept;
   add_formats(kept, CodeFormats{});
+  add_scales(kept, ScaleFormats{});
   return kept;
 }
 

@@ -32,9 +32,14 @@ void add_element(std::vector<Function>& kept, FormatList<F...>) {
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::encode_codes<F, T>)), ...);
 }
 
-template <class Rule, class... S>
-void add_scaling(std::vector<Function>& kept, FormatList<S...>) {
-  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::derive_parameters<Rule, S>)), ...);
+template <class... S>
+void add_scalings(std::vector<Function>& kept, FormatList<S...>) {
+  const auto add_asymmetric = [&]<class T>(std::type_identity<T>) {
+    if constexpr (T::kind != FormatKind::exponent)
+      kept.push_back(reinterpret_cast<Function>(&CompiledKernels::derive_parameters<Asymmetric, T>));
+  };
+  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::derive_parameters<Symmetric, S>)), ...);
+  (add_asymmetric(std::type_identity<S>{}), ...);
 }
 
 }  // namespace
@@ -45,8 +50,7 @@ std::vector<Function> encode_kernels() {
   add_element<float>(kept, CodeFormats{});
   add_element<Half>(kept, CodeFormats{});
   add_element<BFloat16>(kept, CodeFormats{});
-  add_scaling<Symmetric>(kept, FormatList<F32, F16, BF16, E4M3, E5M2, E8M0>{});
-  add_scaling<Asymmetric>(kept, FormatList<F32, F16, BF16, E4M3, E5M2>{});
+  add_scalings(kept, ScaleFormats{});
   return kept;
 }
 

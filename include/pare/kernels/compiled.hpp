@@ -19,6 +19,9 @@ struct FormatList {
 using CodeFormats = FormatList<Int<2>, Int<3>, Int<4>, Int<5>, Int<6>, Int<7>, Int<8>, UInt<2>, UInt<3>, UInt<4>,
                                UInt<5>, UInt<6>, UInt<7>, UInt<8>, NF4, E2M1, E4M3, E5M2>;
 
+/// Every format that scales of a Scheme can have.
+using ScaleFormats = FormatList<F32, F16, BF16, E4M3, E5M2, E8M0>;
+
 /// The kernels of HighwayKernels, compiled once in the library pare::kernels; including this costs little. The same
 /// bytes.
 struct CompiledKernels {
@@ -28,6 +31,9 @@ struct CompiledKernels {
   template <Symmetry Rule, ScaleFormat S>
   static void derive_parameters(const Range* ranges, std::size_t n, float format_max,
                                 BlockParameters* parameters) noexcept;
+
+  template <ScaleFormat S>
+  static void decode_scales(const std::uint8_t* stored, std::size_t n, float* scales) noexcept;
 
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,

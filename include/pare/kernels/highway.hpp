@@ -40,6 +40,11 @@ struct ParameterTable {
   using Function = void (*)(const Range*, std::size_t, float, BlockParameters*);
   static constexpr Function entry[] = PARE_TARGET_TABLE(derive_parameters<S>);
 };
+template <class S>
+struct ScaleTable {
+  using Function = void (*)(const std::uint8_t*, std::size_t, float*);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(decode_scales<S>);
+};
 template <class C>
 struct EncodeTable {
   using Function = void (*)(const typename C::element_type*, std::size_t, std::size_t, const BlockParameters*,
@@ -84,6 +89,10 @@ struct HighwayKernels {
   static void derive_parameters(const Range* ranges, std::size_t n, float format_max,
                                 BlockParameters* parameters) noexcept {
     dispatch::ParameterTable<dispatch::Scaling<Rule, S>>::entry[target_index()](ranges, n, format_max, parameters);
+  }
+  template <ScaleFormat S>
+  static void decode_scales(const std::uint8_t* stored, std::size_t n, float* scales) noexcept {
+    dispatch::ScaleTable<S>::entry[target_index()](stored, n, scales);
   }
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,

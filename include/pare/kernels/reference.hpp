@@ -59,6 +59,14 @@ struct ReferenceKernels {
     for (std::size_t i = 0; i < n; ++i) parameters[i] = Rule::template parameters<S>(ranges[i], format_max);
   }
 
+  /// The values of `n` stored scales, each of S::bits / 8 bytes.
+  template <ScaleFormat S>
+  static constexpr void decode_scales(const std::uint8_t* stored, std::size_t n, float* scales) noexcept {
+    constexpr std::size_t bytes = S::bits / 8;
+    for (std::size_t i = 0; i < n; ++i)
+      scales[i] = S::decode(static_cast<std::uint32_t>(load_le(stored + i * bytes, bytes)));
+  }
+
   /// The codes of x[0 .. n) as a bit stream of packed_bytes(n, F::bits) bytes; bits past the last code become 0.
   template <Format F, Element T>
   static constexpr void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,

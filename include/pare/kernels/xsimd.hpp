@@ -37,6 +37,11 @@ struct BasicXsimdKernels {
     ReferenceKernels::derive_parameters<Rule, S>(ranges, n, format_max, parameters);
   }
 
+  template <ScaleFormat S>
+  static void decode_scales(const std::uint8_t* stored, std::size_t n, float* scales) noexcept {
+    ReferenceKernels::decode_scales<S>(stored, n, scales);
+  }
+
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
                      std::uint8_t* codes) noexcept {

@@ -26,7 +26,8 @@ void decode_columns(const PackedView<S>& packed, std::size_t row, std::size_t be
     const std::size_t blocks = std::min(window, ceil_div(offset + count - done, group));
     const std::size_t width = blocks < window ? count - done : (window - 1) * group / 8 * 8;
     std::array<float, window> scales;
-    for (std::size_t b = 0; b < blocks; ++b) scales[b] = packed.scale(first_block + block + b);
+    Kernels::template decode_scales<typename S::scale_type>(packed.stored_scale(first_block + block), blocks,
+                                                            scales.data());
     Kernels::template decode<typename S::format_type>(
         codes + column / 8 * S::bits, width, group, offset, scales.data(),
         S::has_zero_point ? packed.zero_points + first_block + block : nullptr, out + done);

@@ -27,10 +27,9 @@ void multiply_codes(const PackedView<S>& weights, std::size_t begin, std::size_t
     const std::size_t first = c / group, offset = c % group, blocks = ceil_div(offset + width, group);
     for (std::size_t n = begin; n < end; n += rows_at_once(blocks)) {
       const std::size_t rows = std::min(rows_at_once(blocks), end - n);
-      for (std::size_t r = 0; r < rows; ++r) {
-        const std::size_t block = weights.first_block(n + r) + first;
-        for (std::size_t b = 0; b < blocks; ++b) scales[r * blocks + b] = weights.scale(block + b);
-      }
+      for (std::size_t r = 0; r < rows; ++r)
+        Kernels::template decode_scales<typename S::scale_type>(
+            weights.stored_scale(weights.first_block(n + r) + first), blocks, scales.data() + r * blocks);
       // Zero points exist for each row only where blocks are one row high.
       const std::size_t zero_stride = S::granularity_type::block_rows == 1 ? grid : 0;
       for (std::size_t i = 0; i < x.rows; ++i)

@@ -26,6 +26,7 @@ concept KernelBackend =
     requires(const float* x, float* y, std::size_t n, Range* ranges, BlockParameters* p, std::uint8_t* codes) {
       K::find_range(x, n, n, ranges);
       K::template derive_parameters<Symmetric, F32>(ranges, n, *x, p);
+      K::template decode_scales<F16>(codes, n, y);
       K::template encode<Int<4>>(x, n, n, p, codes);
       K::template decode<Int<4>>(codes, n, n, n, x, codes, y);
       K::accumulate_products(x, n, n, x, n, n, n, y, n);

@@ -84,9 +84,11 @@ struct BasicPackedView {
   [[nodiscard]] constexpr std::size_t group() const noexcept {
     return S::granularity_type::block_cols < shape.cols ? S::granularity_type::block_cols : shape.cols;
   }
+  [[nodiscard]] constexpr Byte* stored_scale(std::size_t block) const noexcept {
+    return scales + block * (S::scale_type::bits / 8);
+  }
   [[nodiscard]] float scale(std::size_t block) const noexcept {
-    constexpr std::size_t bytes = S::scale_type::bits / 8;
-    return S::scale_type::decode(static_cast<std::uint32_t>(load_le(scales + block * bytes, bytes)));
+    return S::scale_type::decode(static_cast<std::uint32_t>(load_le(stored_scale(block), S::scale_type::bits / 8)));
   }
 };
 

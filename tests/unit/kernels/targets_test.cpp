@@ -126,9 +126,23 @@ void expect_parameters() {
 }
 
 TEST_P(OnTarget, DerivesTheParametersOfTheReference) {
-  for_each_format(FormatList<F32, F16, BF16, E4M3, E5M2, E8M0>{}, []<class S>(std::type_identity<S>) {
+  for_each_format(ScaleFormats{}, []<class S>(std::type_identity<S>) {
     expect_parameters<Symmetric, S>();
     if constexpr (S::kind != FormatKind::exponent) expect_parameters<Asymmetric, S>();
+  });
+}
+
+TEST_P(OnTarget, DecodesTheScalesOfTheReference) {
+  for_each_format(ScaleFormats{}, []<class S>(std::type_identity<S>) {
+    std::mt19937 random(S::bits);
+    std::vector<std::uint8_t> stored(65536 * S::bits / 8 + 3);
+    for (std::uint8_t& byte : stored) byte = static_cast<std::uint8_t>(random());
+    for (const std::size_t n : {0u, 1u, 15u, 16u, 37u, 65536u}) {
+      std::vector<float> expected(n), actual(n);
+      ReferenceKernels::decode_scales<S>(stored.data() + 3, n, expected.data());
+      HighwayKernels::decode_scales<S>(stored.data() + 3, n, actual.data());
+      EXPECT_TRUE(same_bytes(expected, actual)) << S::name() << ", n " << n;
+    }
   });
 }
 

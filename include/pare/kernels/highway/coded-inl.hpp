@@ -85,6 +85,9 @@ HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRo
   std::size_t remaining = group - offset;
   for (std::size_t begin = 0, g = 0; begin < n; ++g, remaining = group) {
     const std::size_t end = n - begin > remaining ? begin + remaining : n;
+    // The next rows stand far off in memory, where the processor's own prefetching does not look.
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < Rows; ++r) hwy::Prefetch(w.codes + (Rows + r) * w.row_bytes + begin / 8 * F::bits);
     const auto multiply = [&](const CodeReader<F>(&readers)[Rows]) HWY_ATTR {
       for (; end - begin >= 16; begin += 16)
 #pragma GCC unroll 8
@@ -107,7 +110,7 @@ HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRo
 #pragma GCC unroll 8
       for (std::size_t r = 0; r < Rows; ++r) {
         const std::uint8_t zero = zero_point(r, g);
-        HWY_ALIGN float values[16], arranged[16];
+        HWY_ALIGN float values[16] = {}, arranged[16];
         ReferenceKernels::decode<F>(w.codes + r * w.row_bytes + begin / 8 * F::bits, end - begin, end - begin, 0,
                                     w.scales + r * w.scale_stride + g, &zero, values);
         arrange<F>(values, end - begin, arranged);

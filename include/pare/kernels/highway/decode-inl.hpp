@@ -57,6 +57,11 @@ struct Decoder<F> {
 
   HWY_INLINE Decoder(float s, std::uint8_t zero) : scale(hn::Set(floats, s)), zero_point(hn::Set(ints, zero)) {}
   HWY_INLINE Floats operator()(const std::uint8_t* codes) const {
+    if constexpr (std::is_same_v<F, Int<8>>) {
+      const hn::Rebind<std::int8_t, FloatTag> bytes;
+      const Ints value = hn::PromoteTo(ints, hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(codes)));
+      return hn::Mul(hn::ConvertTo(floats, value), scale);
+    }
     Ints q = hn::PromoteTo(ints, hn::LoadU(ByteTag(), codes));
     if constexpr (UnsignedFormat<F>)
       q = hn::Sub(q, zero_point);

@@ -25,7 +25,7 @@ struct Encoder<F> {
   HWY_INLINE Words operator()(Floats x) const {
     // In a float as large as 1.5 * 2^23 the last place is 1: adding it rounds, and leaves the integer in the low bits.
     const Words q = bits_of(hn::Add(hn::Min(hn::Max(x, lowest), highest), hn::Set(floats, 12582912.0f)));
-    return hn::And(hn::Add(q, zero_point), set(F::mask));
+    return hn::And(UnsignedFormat<F> ? hn::Add(q, zero_point) : q, set(F::mask));
   }
 };
 

@@ -83,7 +83,33 @@ HWY_INLINE void derive_parameters_of_lanes(const Range* ranges, float format_max
       if (!ranges[i].finite) parameters[i] = Rule::template parameters<S>(ranges[i], format_max);
 }
 
+/// `lanes` stored scales.
+template <class S>
+HWY_INLINE Floats load_scales(const std::uint8_t* stored) {
+  if constexpr (std::is_same_v<S, F16>) {
+    return load(reinterpret_cast<const Half*>(stored));
+  } else if constexpr (std::is_same_v<S, BF16>) {
+    return load(reinterpret_cast<const BFloat16*>(stored));
+  } else if constexpr (std::is_same_v<S, E8M0>) {
+    const Words code = hn::BitCast(words, hn::PromoteTo(ints, hn::LoadU(ByteTag(), stored)));
+    const Words power = select(less(set(0), code), hn::ShiftLeft<23>(code), set(0x00400000u));
+    return float_of(select(less(code, set(E8M0::nan_code)), power, set(0x7fc00000u)));
+  } else {
+    return hn::LoadU(floats, reinterpret_cast<const float*>(stored));
+  }
+}
+
 #endif
+
+template <class S>
+void decode_scales(const std::uint8_t* stored, std::size_t n, float* scales) {
+  std::size_t i = 0;
+#if PARE_VECTORS
+  if constexpr (has_vector_scale<S>)
+    for (; n - i >= lanes; i += lanes) store(load_scales<S>(stored + i * (S::bits / 8)), scales + i);
+#endif
+  ReferenceKernels::decode_scales<S>(stored + i * (S::bits / 8), n - i, scales + i);
+}
 
 /// `Signature` names the symmetry rule and the scale's format.
 template <class Signature>

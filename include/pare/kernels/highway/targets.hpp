@@ -24,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "hwy/cache_control.h"
 #include "hwy/detect_targets.h"
 
 #if defined(HIGHWAY_HWY_FOREACH_TARGET_H_)
