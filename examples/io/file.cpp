@@ -92,6 +92,11 @@ void MappedFile::release(std::span<const std::byte> part) const noexcept {
   ::madvise(const_cast<std::byte*>(bytes_.data() + begin), end - begin, MADV_DONTNEED);
 }
 
+bool stays_inside(const fs::path& path) {
+  return path.has_filename() && path.is_relative() && std::ranges::find(path, fs::path("..")) == path.end() &&
+         path.native().find('\0') == std::string::npos;
+}
+
 Result<OutputFile> OutputFile::create(const fs::path& path, std::string shown_as) {
   OutputFile file;
   file.name_ = shown_as.empty() ? path.string() : std::move(shown_as);

@@ -36,6 +36,10 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+/// Whether `path`, which a file names, leads to a file in that file's folder or below: it is relative, has a file name
+/// and neither `..` nor a NUL byte.
+bool stays_inside(const std::filesystem::path& path);
+
 /// A file that appears whole or not at all: bytes go to a temporary beside its name, and commit() renames it. A path
 /// that leads to a device or pipe is written directly.
 class OutputFile {

@@ -183,11 +183,11 @@ Result<void> read_entries(std::string_view text, std::string_view file, std::vec
 Result<std::vector<PackedEntry>> packed_entries(const Checkpoint& checkpoint) {
   std::vector<PackedEntry> entries;
   std::set<std::string_view> names;
-  for (const SafetensorsFile& file : checkpoint.files()) {
-    const auto metadata = file.metadata().find(metadata_key);
-    if (metadata == file.metadata().end()) continue;
+  for (const CheckpointFile& file : checkpoint.files()) {
+    const auto metadata = file.metadata.find(metadata_key);
+    if (metadata == file.metadata.end()) continue;
     std::vector<PackedEntry> found;
-    if (Result<void> read = read_entries(metadata->second, file.name(), found); !read) return std::move(read).error();
+    if (Result<void> read = read_entries(metadata->second, file.name, found); !read) return std::move(read).error();
     std::ranges::move(found, std::back_inserter(entries));
   }
   for (const PackedEntry& entry : entries) {

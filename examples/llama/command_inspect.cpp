@@ -46,9 +46,13 @@ pare::Result<Report> run(const InspectCommand& command, const Desk& desk) {
                        {"bits_per_weight", bits_per_element(tensor)},
                        {"bytes", tensor.bytes}});
   }
+  const io::Metadata metadata = files->metadata();
+  for (const auto& [key, value] : metadata)
+    desk.say(fmt::format("metadata {}: {}\n", printable(key), io::quote(value)));
   desk.say(fmt::format("{} tensors, {} parameters, {} in {} of files\n", files->tensors().size(), parameters,
                        bytes_text(bytes), bytes_text(files->file_bytes())));
   return Report{{"model", files->name()},
+                {"metadata", metadata},
                 {"parameters", parameters},
                 {"tensor_bytes", bytes},
                 {"file_bytes", files->file_bytes()},

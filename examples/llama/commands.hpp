@@ -29,6 +29,8 @@ struct QuantizeCommand {
   std::filesystem::path model;
   std::filesystem::path output;
   std::string scheme;
+  std::string layout;  ///< "pare", which needs a scheme, or "gguf:TYPE", which is one
+  std::filesystem::path tokenizer;
   io::Overwrite overwrite = io::Overwrite::no;
 };
 /// Writes the model with packed linear layers.

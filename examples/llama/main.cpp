@@ -33,7 +33,7 @@ struct Arguments {
 };
 
 constexpr const char* model_help =
-    "A Hugging Face folder, a .safetensors file beside its config.json, or a llama2.c .bin file";
+    "A Hugging Face folder, a .safetensors, .pt or .gguf file beside its config.json, or a llama2.c .bin file";
 constexpr const char* tokenizer_help =
     "A tokenizer.json or llama2.c tokenizer, where it does not lie beside the weights";
 
@@ -55,7 +55,7 @@ CLI::App* add_command(CLI::App& app, Arguments& arguments, const char* name, con
 }
 
 void add_output(CLI::App* command, std::filesystem::path& output, io::Overwrite& overwrite) {
-  command->add_option("-o,--output", output, "Folder to write")->required();
+  command->add_option("-o,--output", output, "Folder or, for GGUF, file to write")->required();
   command->add_flag_callback("--force", [&overwrite] { overwrite = io::Overwrite::yes; }, "Replace an existing folder");
 }
 
@@ -63,7 +63,10 @@ void add_commands(CLI::App& app, Arguments& arguments) {
   CLI::App* command = add_command(app, arguments, "quantize", "Write the model with packed linear layers");
   command->add_option("MODEL", arguments.quantize.model, model_help)->required();
   add_output(command, arguments.quantize.output, arguments.quantize.overwrite);
-  command->add_option("--scheme", arguments.quantize.scheme, "How to quantize; the list is below")->required();
+  command->add_option("--scheme", arguments.quantize.scheme, "How to quantize; the list is below");
+  command->add_option("--layout", arguments.quantize.layout, "What to write: pare's folder, or gguf:TYPE for llama.cpp")
+      ->default_val("pare");
+  command->add_option("--tokenizer", arguments.quantize.tokenizer, tokenizer_help);
   command->footer(scheme_list());
 
   command = add_command(app, arguments, "prune", "Write the model with pruned linear layers");

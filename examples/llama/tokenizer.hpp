@@ -13,6 +13,10 @@
 
 #include "pare/core/result.hpp"
 
+namespace io {
+class GgufFile;
+}
+
 namespace llama {
 
 namespace tokens {
@@ -42,6 +46,10 @@ class Tokenizer {
   /// The same from memory.
   static pare::Result<Tokenizer> parse_llama2c(std::string_view bytes, const std::string& name, std::size_t vocab_size);
 
+  /// Reads the vocabulary of a GGUF file whose tokenizer.ggml.model is "llama" (SentencePiece's byte pair encoding).
+  /// Errors name the file, the key and the fault; other kinds are `unsupported`.
+  static pare::Result<Tokenizer> from_gguf(const io::GgufFile& file);
+
   /// The ids of `text`, with what the model expects around it (BOS, EOS) if `add_special`. Each maximal subpart of an
   /// ill-formed UTF-8 sequence counts as one U+FFFD. A character outside the vocabulary becomes its bytes where the
   /// vocabulary has all of them, else the unknown token, else (a vocabulary without one) nothing. Takes O(n log n).
@@ -56,6 +64,9 @@ class Tokenizer {
 
   /// The highest id plus one.
   [[nodiscard]] std::size_t size() const noexcept;
+
+  /// What the files say, for programs that write it in another form.
+  [[nodiscard]] const tokens::Model& model() const noexcept { return *model_; }
 
  private:
   friend class TokenStream;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <functional>
 #include <limits>
+#include <tuple>
 
 namespace llama::tokens {
 namespace {
@@ -38,6 +39,16 @@ const PairTable::Merge* PairTable::find(std::int32_t left, std::int32_t right) c
   if (slots_.empty()) return nullptr;
   const Slot& slot = slots_[slot_of(pair_key(left, right))];
   return slot.key != 0 ? &slot.merge : nullptr;
+}
+
+std::vector<PairTable::Pair> PairTable::pairs() const {
+  std::vector<Pair> all;
+  for (const Slot& slot : slots_)
+    if (slot.key != 0)
+      all.push_back({static_cast<std::int32_t>((slot.key >> 32) - 1),
+                     static_cast<std::int32_t>(static_cast<std::uint32_t>(slot.key)), slot.merge});
+  std::ranges::sort(all, {}, [](const Pair& p) { return std::tuple(p.merge.rank, p.left, p.right); });
+  return all;
 }
 
 void merge_pairs(const PairTable& pairs, std::vector<std::int32_t>& ids, MergeScratch& scratch) {

@@ -26,6 +26,14 @@ class PairTable {
   /// The merge of the pair, or null.
   [[nodiscard]] const Merge* find(std::int32_t left, std::int32_t right) const noexcept;
 
+  struct Pair {
+    std::int32_t left;
+    std::int32_t right;
+    Merge merge;
+  };
+  /// Every pair, by ascending rank and then by ids.
+  [[nodiscard]] std::vector<Pair> pairs() const;
+
  private:
   struct Slot {
     std::uint64_t key = 0;  // 0 marks an empty slot

@@ -34,6 +34,7 @@ Result<Tokenizer> open_tokenizer(const fs::path& path, std::size_t vocab_size) {
 
 Result<Tokenizer> load_tokenizer(const WeightFiles& files, const Config& config, const fs::path& given) {
   if (!given.empty()) return open_tokenizer(given, config.vocab_size);
+  if (const io::GgufFile* file = files.gguf()) return Tokenizer::from_gguf(*file);
   const fs::path folder = files.folder();
   const std::array candidates = {folder / "tokenizer.json", folder / "tokenizer.bin",
                                  folder / sized_name(config.vocab_size)};

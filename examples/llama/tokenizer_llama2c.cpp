@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 #include <new>
-#include <numeric>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -54,37 +53,6 @@ class Cursor {
   std::string_view rest_;
 };
 
-/// llama2.c merges the pair whose joined text has the highest score. This lists every pair that joins to a piece, with
-/// a rank that orders as its score does, highest first, equal for equal scores.
-void add_merges(Model& model, const std::vector<float>& scores) {
-  std::vector<std::size_t> order(scores.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
-  std::vector<std::uint32_t> ranks(scores.size());
-  for (std::size_t i = 1; i < order.size(); ++i)
-    ranks[order[i]] = ranks[order[i - 1]] + (scores[order[i]] != scores[order[i - 1]] ? 1u : 0u);
-
-  struct Pair {
-    std::int32_t left;
-    std::int32_t right;
-    std::int32_t id;
-  };
-  std::vector<Pair> pairs;
-  for (std::size_t index = 0; index < model.pieces.size(); ++index) {
-    const std::string_view piece = model.pieces[index];
-    const auto id = static_cast<std::int32_t>(index);
-    if (model.id_of(piece) != id) continue;
-    for (std::size_t cut = 1; cut < piece.size(); ++cut) {
-      const std::int32_t left = model.id_of(piece.substr(0, cut));
-      const std::int32_t right = model.id_of(piece.substr(cut));
-      if (left != no_token && right != no_token) pairs.push_back({left, right, id});
-    }
-  }
-  model.merges.reserve(pairs.size());
-  for (const Pair& pair : pairs)
-    model.merges.insert(pair.left, pair.right, {ranks[static_cast<std::size_t>(pair.id)], pair.id});
-}
-
 Result<std::shared_ptr<const Model>> parse(std::string_view bytes, const std::string& name, std::size_t vocab_size) {
   const auto fault = [&](std::string_view what) {
     return Error{ErrorCode::corrupt_data, fmt::format("{}: {}", name, what)};
@@ -123,7 +91,7 @@ Result<std::shared_ptr<const Model>> parse(std::string_view bytes, const std::st
     model->spelled[id].assign(1, static_cast<char>(byte));
   }
   model->index();
-  add_merges(*model, scores);
+  model->merge_by_scores(scores);
 
   model->normalizer = {{.from = "", .content = " "}};
   model->before = {bos_id};

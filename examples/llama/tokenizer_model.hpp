@@ -67,6 +67,11 @@ struct Model {
   /// Makes `ids` from `pieces` and `kinds`, which must not change afterwards.
   void index();
 
+  /// Makes `merges` for vocabularies that join the neighbours whose joint piece scores highest, as SentencePiece and
+  /// llama2.c do: every pair that joins to a piece, with a rank that orders as its score does, equal for equal scores.
+  /// `scores` are by id and finite. To be called after index().
+  void merge_by_scores(const std::vector<float>& scores);
+
   /// The id of a piece, or no_token.
   [[nodiscard]] std::int32_t id_of(std::string_view piece) const noexcept;
 };

@@ -10,6 +10,9 @@
 
 #include "io/json.hpp"
 #include "llama/elements.hpp"
+#include "llama/gguf_metadata.hpp"
+#include "llama/gguf_names.hpp"
+#include "pare/layouts/layouts.hpp"
 
 namespace llama {
 namespace fs = std::filesystem;
@@ -87,6 +90,47 @@ Result<Tensor> read_llama2c(const io::Llama2cFile& file, std::string_view name) 
   return tensor;
 }
 
+/// The values of a tensor, with queries and keys in Hugging Face's order.
+Result<Tensor> read_gguf(const std::vector<io::GgufFile>& shards, std::string_view name) {
+  const std::string own_name = to_gguf_name(name);
+  for (const io::GgufFile& shard : shards) {
+    const io::GgufTensor* stored = shard.find(own_name.empty() ? name : own_name);
+    if (stored == nullptr) continue;
+    const io::GgmlTypeInfo& type = io::info_of(stored->type);
+    std::vector<float> values(io::element_count(stored->shape).value_or(0));
+    if (type.plain && is_float_dtype(*type.plain)) {
+      to_floats(*type.plain, stored->bytes, values);
+    } else {
+      const std::span<const std::uint8_t> bytes(reinterpret_cast<const std::uint8_t*>(stored->bytes.data()),
+                                                stored->bytes.size());
+      const auto* block = pare::gguf::find_block_type(static_cast<std::uint32_t>(stored->type));
+      auto done = block != nullptr
+                      ? pare::gguf::dequantize(block->type, bytes, values)
+                      : Result<void>(Error{ErrorCode::unsupported, fmt::format("is {}, which is not read", type.name)});
+      if (!done)
+        return Error{done.error().code,
+                     fmt::format("{}: tensor {}: {}", shard.name(), io::quote(stored->name), done.error().message)};
+    }
+    shard.release(stored->bytes);
+    const bool query = name.ends_with("q_proj.weight"), key = name.ends_with("k_proj.weight");
+    if (query || key) {
+      const auto config = config_from_gguf(shards.front());
+      if (!config) return config.error();
+      const std::size_t rows = (query ? config->heads : config->kv_heads) * config->head_dim;
+      if (stored->shape.size() != 2 || stored->shape.front() != rows)
+        return Error{ErrorCode::corrupt_data,
+                     fmt::format("{}: tensor {}: {} rows where the heads have {}", shard.name(),
+                                 io::quote(stored->name), stored->shape.empty() ? 0 : stored->shape.front(), rows)};
+      values = halve_pairs(values, stored->shape.back(), config->head_dim);
+    }
+    Tensor tensor{{{std::string(name), io::DType::f32, stored->shape}, {}}, nullptr};
+    tensor.owned = std::make_shared<const std::vector<float>>(std::move(values));
+    tensor.bytes = std::as_bytes(std::span(*tensor.owned));
+    return tensor;
+  }
+  return Error{ErrorCode::corrupt_data, fmt::format("{}: has no tensor {}", shards.front().name(), io::quote(name))};
+}
+
 }  // namespace
 
 Result<WeightFiles> WeightFiles::open(const fs::path& model) {
@@ -95,11 +139,18 @@ Result<WeightFiles> WeightFiles::open(const fs::path& model) {
   if (!fs::exists(status))
     return Error{ErrorCode::io, fmt::format("{}: cannot open: {}", model.string(),
                                             error ? error.message() : "No such file or directory")};
-  if (fs::is_directory(status) || model.extension() == ".safetensors" || model.extension() == ".json")
+  constexpr std::string_view checkpoints[] = {".safetensors", ".json", ".pt", ".pth"};
+  const std::string extension = model.extension().string();
+  if (fs::is_directory(status) || std::ranges::find(checkpoints, extension) != std::end(checkpoints))
     return open_checkpoint(model);
-  if (model.extension() == ".bin") return open_llama2c(model);
+  if (extension == ".gguf") return open_gguf(model);
+  if (extension == ".bin") {
+    const auto mapped = io::MappedFile::open(model);
+    if (!mapped) return mapped.error();
+    return io::TorchFile::recognizes(mapped->bytes()) ? open_checkpoint(model) : open_llama2c(model);
+  }
   return Error{ErrorCode::unsupported,
-               fmt::format("{}: is no model: neither a folder nor a .safetensors file nor a llama2.c .bin file",
+               fmt::format("{}: is no model: neither a folder nor a .safetensors file, a .gguf, a .pt or a .bin file",
                            model.string())};
 }
 
@@ -126,10 +177,7 @@ Result<WeightFiles> WeightFiles::open_checkpoint(const fs::path& model) {
   WeightFiles files(*std::move(checkpoint), opened.parent_path(), opened.string());
   files.packed_ = *std::move(packed);
   const auto& shards = std::get<io::Checkpoint>(files.source_).files();
-  for (const io::SafetensorsFile& shard : shards) {
-    std::error_code ignored;
-    files.file_bytes_ += static_cast<std::size_t>(fs::file_size(shard.name(), ignored));
-  }
+  for (const io::CheckpointFile& shard : shards) files.file_bytes_ += static_cast<std::size_t>(shard.bytes);
 
   for (const io::TensorView* tensor : std::get<io::Checkpoint>(files.source_).tensors()) {
     if (const auto packed_here = by_first_part.find(tensor->name); packed_here != by_first_part.end())
@@ -164,13 +212,45 @@ Result<WeightFiles> WeightFiles::open_llama2c(const fs::path& model) {
   return files;
 }
 
+Result<WeightFiles> WeightFiles::open_gguf(const fs::path& model) {
+  auto shards = io::GgufFile::open_shards(model);
+  if (!shards) return std::move(shards).error();
+  WeightFiles files(*std::move(shards), model.parent_path(), model.string());
+  for (const io::GgufFile& shard : std::get<std::vector<io::GgufFile>>(files.source_)) {
+    std::error_code ignored;
+    files.file_bytes_ += static_cast<std::size_t>(fs::file_size(shard.name(), ignored));
+    for (const io::GgufTensor& tensor : shard.tensors()) {
+      const io::GgmlTypeInfo& type = io::info_of(tensor.type);
+      std::string name = from_gguf_name(tensor.name);
+      files.tensors_.push_back({{name.empty() ? tensor.name : std::move(name), io::DType::f32, tensor.shape},
+                                type.plain ? std::string() : std::string(type.name),
+                                false,
+                                tensor.bytes.size()});
+    }
+  }
+  files.index();
+  return files;
+}
+
 void WeightFiles::index() {
   for (std::size_t i = 0; i < tensors_.size(); ++i) by_name_.emplace(tensors_[i].name, i);
 }
 
 Result<Config> WeightFiles::config() const {
   if (const auto* file = std::get_if<io::Llama2cFile>(&source_)) return to_config(file->config());
+  if (const io::GgufFile* file = gguf()) return config_from_gguf(*file);
   return read_config(folder_ / "config.json");
+}
+
+io::Metadata WeightFiles::metadata() const {
+  io::Metadata metadata;
+  if (const auto* checkpoint = std::get_if<io::Checkpoint>(&source_))
+    for (const io::CheckpointFile& file : checkpoint->files())
+      metadata.insert(file.metadata.begin(), file.metadata.end());
+  metadata.erase("pare");
+  if (const io::GgufFile* file = gguf())
+    for (const io::GgufEntry& entry : file->metadata()) metadata.emplace(entry.key, io::to_text(entry.value));
+  return metadata;
 }
 
 const ListedTensor* WeightFiles::find(std::string_view name) const {
@@ -187,8 +267,9 @@ Result<const ListedTensor*> WeightFiles::require(const ExpectedTensor& expected)
   if (tensor == nullptr) return fault("no tensor of that name");
   if (tensor->shape != expected.shape) return fault(io::to_string(tensor->shape));
   if (!tensor->packed && !is_float_dtype(tensor->dtype))
-    return Error{ErrorCode::unsupported, fmt::format("{}: tensor {}: expected F32, F16 or BF16, found {}", name_,
-                                                     io::quote(expected.name), io::name(tensor->dtype))};
+    return Error{ErrorCode::unsupported,
+                 fmt::format("{}: tensor {}: expected F32, F16 or BF16, found {}", name_, io::quote(expected.name),
+                             tensor->scheme.empty() ? io::name(tensor->dtype) : std::string_view(tensor->scheme))};
   return tensor;
 }
 
@@ -201,6 +282,7 @@ Result<void> WeightFiles::require_floats() const {
 
 Result<Tensor> WeightFiles::read(std::string_view name) const {
   if (const auto* file = std::get_if<io::Llama2cFile>(&source_)) return read_llama2c(*file, name);
+  if (const auto* shards = std::get_if<std::vector<io::GgufFile>>(&source_)) return read_gguf(*shards, name);
   const auto tensor = std::get<io::Checkpoint>(source_).require(name);
   if (!tensor) return tensor.error();
   return Tensor{**tensor, nullptr};
@@ -214,7 +296,12 @@ Result<io::PackedMatrix> WeightFiles::read_packed(std::string_view name) const {
 }
 
 void WeightFiles::release(std::span<const std::byte> bytes) const noexcept {
-  std::visit([&](const auto& source) { source.release(bytes); }, source_);
+  if (const auto* shards = std::get_if<std::vector<io::GgufFile>>(&source_))
+    for (const io::GgufFile& shard : *shards) shard.release(bytes);
+  else if (const auto* checkpoint = std::get_if<io::Checkpoint>(&source_))
+    checkpoint->release(bytes);
+  else
+    std::get<io::Llama2cFile>(source_).release(bytes);
 }
 
 }  // namespace llama

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "io/checkpoint.hpp"
+#include "io/gguf.hpp"
 #include "io/llama2c.hpp"
 #include "io/packed_matrix.hpp"
 #include "llama/architecture.hpp"
@@ -25,20 +26,26 @@ struct Tensor : io::TensorView {
 
 /// What is known of a tensor before it is read. A packed one is listed once, for all its parts.
 struct ListedTensor : io::TensorInfo {
-  std::string scheme;     ///< of pare's catalog where `packed`; "int8-gN" for llama2.c's codes; else empty
+  std::string scheme;     ///< of pare's catalog where `packed`; "int8-gN" for llama2.c's codes, GGUF's name for its
+                          ///< blocks; else empty
   bool packed = false;    ///< read_packed() reads it, and not read(), which gives tensors of `dtype`
   std::size_t bytes = 0;  ///< in the file
 };
 
-/// The weights of a model on disk: a Hugging Face folder, a .safetensors file or a llama2.c .bin, read tensor by tensor
-/// under Hugging Face names. The rotary halves of llama2.c's queries and keys come in Hugging Face's order.
+/// The weights of a model on disk: whatever io::Checkpoint opens, or a llama2.c .bin, read tensor by tensor under
+/// Hugging Face names. The rotary halves of llama2.c's and GGUF's queries and keys come in Hugging Face's order; GGUF's
+/// tensors come as F32, whatever their blocks.
 class WeightFiles {
  public:
   /// Opens MODEL; every file is validated, no tensor is read.
   static pare::Result<WeightFiles> open(const std::filesystem::path& model);
 
-  /// The configuration: config.json of the folder or beside the file, or the llama2.c header.
+  /// The configuration: config.json of the folder or beside the file, the GGUF file's own, or the llama2.c header.
   [[nodiscard]] pare::Result<Config> config() const;
+
+  /// What the files say about themselves, as text, without the description of packed tensors; of two entries with one
+  /// key, the first.
+  [[nodiscard]] io::Metadata metadata() const;
 
   /// All tensors in the order of their data.
   [[nodiscard]] const std::vector<ListedTensor>& tensors() const noexcept { return tensors_; }
@@ -67,17 +74,25 @@ class WeightFiles {
   /// The folder of the weights, where config.json and the tokenizer are.
   [[nodiscard]] const std::filesystem::path& folder() const noexcept { return folder_; }
   [[nodiscard]] bool is_llama2c() const noexcept { return std::holds_alternative<io::Llama2cFile>(source_); }
+  /// The GGUF file, or the first shard, which has the metadata; nullptr where the model is stored otherwise.
+  [[nodiscard]] const io::GgufFile* gguf() const noexcept {
+    const auto* shards = std::get_if<std::vector<io::GgufFile>>(&source_);
+    return shards == nullptr ? nullptr : &shards->front();
+  }
   /// The bytes of the weight files.
   [[nodiscard]] std::size_t file_bytes() const noexcept { return file_bytes_; }
 
  private:
-  WeightFiles(std::variant<io::Checkpoint, io::Llama2cFile> source, std::filesystem::path folder, std::string name)
+  using Source = std::variant<io::Checkpoint, io::Llama2cFile, std::vector<io::GgufFile>>;
+
+  WeightFiles(Source source, std::filesystem::path folder, std::string name)
       : source_(std::move(source)), folder_(std::move(folder)), name_(std::move(name)) {}
   static pare::Result<WeightFiles> open_checkpoint(const std::filesystem::path& model);
   static pare::Result<WeightFiles> open_llama2c(const std::filesystem::path& model);
+  static pare::Result<WeightFiles> open_gguf(const std::filesystem::path& model);
   void index();
 
-  std::variant<io::Checkpoint, io::Llama2cFile> source_;
+  Source source_;
   std::filesystem::path folder_;
   std::string name_;
   std::size_t file_bytes_ = 0;

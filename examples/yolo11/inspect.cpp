@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <set>
-#include <system_error>
 #include <utility>
 
 #include "io/checkpoint.hpp"
@@ -71,18 +70,20 @@ Result<Inspection> inspect(const fs::path& model) {
          .bytes = matrix->codes().size() + matrix->scales().size() + matrix->zero_points().size()});
   }
   for (const io::TensorView* tensor : checkpoint->tensors())
-    if (!parts.contains(tensor->name))
-      inspection.tensors.push_back({.name = tensor->name,
-                                    .dtype = std::string(io::name(tensor->dtype)),
-                                    .scheme = {},
-                                    .shape = tensor->shape,
-                                    .bytes = tensor->bytes.size()});
+    if (!parts.contains(tensor->name)) {
+      const io::GgufTensor* blocks = checkpoint->find_blocks(tensor->name);
+      inspection.tensors.push_back(
+          {.name = tensor->name,
+           .dtype = std::string(blocks != nullptr ? io::info_of(blocks->type).name : io::name(tensor->dtype)),
+           .scheme = {},
+           .shape = blocks != nullptr ? blocks->shape : tensor->shape,
+           .bytes = tensor->bytes.size()});
+    }
   std::ranges::sort(inspection.tensors, natural_less, &InspectedTensor::name);
 
-  for (const io::SafetensorsFile& file : checkpoint->files()) {
-    std::error_code ignored;
-    inspection.bytes += fs::file_size(file.name(), ignored);
-    inspection.metadata.insert(file.metadata().begin(), file.metadata().end());
+  for (const io::CheckpointFile& file : checkpoint->files()) {
+    inspection.bytes += file.bytes;
+    inspection.metadata.insert(file.metadata.begin(), file.metadata.end());
   }
   inspection.metadata.erase("pare");
   return inspection;

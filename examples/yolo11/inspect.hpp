@@ -14,7 +14,7 @@ namespace yolo {
 /// A tensor of a file; a packed one counts once, with the extents that it had before.
 struct InspectedTensor {
   std::string name;
-  std::string dtype;   ///< as safetensors spells it; empty where packed
+  std::string dtype;   ///< as safetensors spells it, or GGUF for its blocks; empty where packed
   std::string scheme;  ///< of pare's catalog; empty where not packed
   io::Extents shape;
   std::size_t bytes = 0;
@@ -31,7 +31,7 @@ struct Inspection {
   std::vector<InspectedTensor> tensors;  ///< sorted by name, numbers in names by value
 };
 
-/// Reads a safetensors file, index or folder and checks its packed tensors.
+/// Reads whatever io::Checkpoint opens and checks its packed tensors.
 pare::Result<Inspection> inspect(const std::filesystem::path& model);
 
 /// Whether `a` comes before `b` when digits count as numbers: "model.2" before "model.10".

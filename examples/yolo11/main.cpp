@@ -34,7 +34,9 @@ struct Common {
 };
 
 void add_common(CLI::App& command, Common& common) {
-  command.add_option("MODEL", common.model, "A .safetensors file, a .safetensors.index.json or a folder with one")
+  command
+      .add_option("MODEL", common.model,
+                  "A .safetensors, .pt or .gguf file, a .safetensors.index.json or a folder with one")
       ->required();
   command.add_flag("--json", common.json, "Print one report as JSON on standard output");
   command.add_option("--threads", common.threads, "Threads to use; 0: one for each processor")

@@ -32,8 +32,7 @@ std::uintmax_t size_of(const fs::path& path) {
 /// The metadata of all shards; of two entries with one key, the first.
 io::Metadata merged_metadata(const io::Checkpoint& checkpoint) {
   io::Metadata metadata;
-  for (const io::SafetensorsFile& file : checkpoint.files())
-    metadata.insert(file.metadata().begin(), file.metadata().end());
+  for (const io::CheckpointFile& file : checkpoint.files()) metadata.insert(file.metadata.begin(), file.metadata.end());
   return metadata;
 }
 
@@ -80,7 +79,7 @@ Result<QuantizeReport> quantize(const QuantizeRequest& request, pare::Executor e
     ++report.copied;
     if (is_convolution(tensor)) report.kept.push_back(tensor.name);
   }
-  for (const io::SafetensorsFile& file : checkpoint->files()) report.bytes_before += size_of(file.name());
+  for (const io::CheckpointFile& file : checkpoint->files()) report.bytes_before += file.bytes;
 
   std::span<const std::byte> last;
   const auto read = [&](const io::PlannedTensor& tensor) -> Result<std::span<const std::byte>> {

@@ -4,6 +4,7 @@
 #include "pare/core/core.hpp"
 #include "pare/formats/formats.hpp"
 #include "pare/kernels/kernels.hpp"
+#include "pare/layouts/layouts.hpp"
 #include "pare/metrics/metrics.hpp"
 #include "pare/prune/prune.hpp"
 #include "pare/schemes/schemes.hpp"

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <bit>
 #include <string_view>
 
 #include "pare/formats/minifloat.hpp"
@@ -74,5 +76,46 @@ struct F32 {
 };
 
 inline constexpr F32 f32{};
+
+namespace detail {
+
+/// The exponent and the 24-bit significand of a finite x > 0.
+struct Binary {
+  int exponent;
+  std::uint32_t significand;
+};
+constexpr Binary binary(float x) noexcept {
+  const std::uint32_t bits = float_bits(x), field = bits >> 23;
+  const int shift = field != 0 ? 0 : std::countl_zero(bits) - 8;
+  return {(field != 0 ? static_cast<int>(field) : 1) - shift - 127,
+          ((bits & 0x007fffffu) | (field != 0 ? 0x00800000u : 0u)) << shift};
+}
+
+/// How far, in units of 2^-24 of the power, a float below 2^k (above it, twice that) may lie for the correctly rounded
+/// log2f to be k: half the spacing of floats at k, over 1 / ln 2.
+constexpr std::uint32_t log2_reach(int spacing_exponent) noexcept {
+  constexpr std::array<std::uint32_t, 8> reach{0, 1, 2, 5, 11, 22, 44, 88};  // floor(2^n ln 2)
+  return spacing_exponent > 0 ? reach[static_cast<std::size_t>(spacing_exponent)] : 0;
+}
+
+/// floor(log2f(x)) of a finite x > 0 as C libraries that round log2f correctly give it: just below a power of two it is
+/// one more than the exponent.
+constexpr int floor_log2f(float x) noexcept {
+  const Binary b = binary(x);
+  const int next = b.exponent + 1;
+  // The floats that approach k > 0 from below lie closer if k is a power of two; those that approach k < 0 do not.
+  const int spacing = static_cast<int>(std::bit_width(static_cast<std::uint32_t>(next > 0 ? next - 1 : -next))) - 1;
+  return (1u << 24) - b.significand <= log2_reach(spacing) ? next : b.exponent;
+}
+
+/// ceil(log2f(x)), likewise: just above a power of two it is the exponent.
+constexpr int ceil_log2f(float x) noexcept {
+  const Binary b = binary(x);
+  const int k = b.exponent;
+  const int spacing = static_cast<int>(std::bit_width(static_cast<std::uint32_t>(k < 0 ? -k - 1 : k))) - 1;
+  return (b.significand - (1u << 23)) * 2 <= log2_reach(spacing) ? k : k + 1;
+}
+
+}  // namespace detail
 
 }  // namespace pare

@@ -137,4 +137,60 @@ TEST(Checkpoint, OpensAModelOfFiveShards) {
   ASSERT_NE(checkpoint->find("lm_head.weight"), nullptr);
 }
 
+TEST(Checkpoint, OpensOtherContainers) {
+  const fs::path formats = fixtures::golden("formats");
+  const auto twin = Checkpoint::open(formats / "torch_pt/state_dict_expected.safetensors");
+  ASSERT_TRUE(twin);
+  const Folder folder;
+  fs::copy(formats / "torch_pt/state_dict.pt", folder / "pytorch_model.bin");
+  fs::copy(formats / "torch_pt/state_dict_legacy_tar.pt", folder / "weights.ckpt");
+  for (const fs::path& path : {formats / "torch_pt/state_dict.pt", folder.path(), folder / "weights.ckpt"}) {
+    const auto checkpoint = Checkpoint::open(path);
+    ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+    ASSERT_EQ(checkpoint->tensors().size(), twin->tensors().size());
+    for (const io::TensorView* tensor : twin->tensors())
+      EXPECT_EQ(fixtures::text((*checkpoint->require(tensor->name))->bytes), fixtures::text(tensor->bytes));
+    EXPECT_EQ(checkpoint->files().front().bytes, fs::file_size(checkpoint->name()));
+  }
+  const auto cache = Checkpoint::open(formats / "mlc/cache");
+  ASSERT_TRUE(cache) << cache.error().message;
+  EXPECT_EQ(cache->name(), (formats / "mlc/cache/tensor-cache.json").string());
+  EXPECT_EQ(cache->tensors().size(), 3u);
+  EXPECT_EQ(cache->files().front().bytes, fs::file_size(cache->name()) + 56);
+}
+
+TEST(Checkpoint, ListsBlocksOfGguf) {
+  auto opened = Checkpoint::open(fixtures::golden("formats/gguf/sample_v3.gguf"));
+  ASSERT_TRUE(opened) << opened.error().message;
+  const Checkpoint checkpoint = *std::move(opened);
+  const io::TensorView* plain = checkpoint.find("norm.weight");
+  ASSERT_NE(plain, nullptr);
+  EXPECT_EQ(plain->dtype, io::DType::f32);
+  EXPECT_EQ(checkpoint.find_blocks("norm.weight"), nullptr);
+  const io::TensorView* rows = checkpoint.find("e.mxfp4");
+  ASSERT_NE(rows, nullptr);
+  EXPECT_EQ(rows->dtype, io::DType::u8);
+  EXPECT_EQ(rows->shape, (io::Extents{2, 3, 17}));
+  ASSERT_NE(checkpoint.find_blocks("e.mxfp4"), nullptr);
+  EXPECT_EQ(checkpoint.find_blocks("e.mxfp4")->shape, (io::Extents{2, 3, 32}));
+  EXPECT_EQ(checkpoint.find_blocks("absent"), nullptr);
+  for (const io::TensorView* tensor : checkpoint.tensors())
+    EXPECT_EQ(io::byte_count(tensor->dtype, tensor->shape), tensor->bytes.size()) << tensor->name;
+  EXPECT_EQ(checkpoint.files().front().metadata.at("general.architecture"), "llama");
+}
+
+TEST(Checkpoint, AnIndexMayListShardsOfPyTorch) {
+  const Folder folder;
+  fs::copy(fixtures::golden("formats/torch_pt/fake_yolo11.pt"), folder / "pytorch_model-00001-of-00001.bin");
+  const auto file = Checkpoint::open(folder / "pytorch_model-00001-of-00001.bin");
+  ASSERT_TRUE(file) << file.error().message;
+  std::string map;
+  for (const io::TensorView* tensor : file->tensors())
+    map += (map.empty() ? "\"" : ",\"") + tensor->name + R"(":"pytorch_model-00001-of-00001.bin")";
+  fixtures::write(folder / "pytorch_model.bin.index.json", R"({"weight_map":{)" + map + "}}");
+  const auto whole = Checkpoint::open(folder.path());
+  ASSERT_TRUE(whole) << whole.error().message;
+  EXPECT_EQ(whole->tensors().size(), file->tensors().size());
+}
+
 }  // namespace

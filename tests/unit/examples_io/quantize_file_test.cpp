@@ -69,7 +69,7 @@ TEST_F(QuantizeFile, PacksAndCopies) {
 
   const auto checkpoint = io::Checkpoint::open(folder_ / "out.safetensors");
   ASSERT_TRUE(checkpoint) << checkpoint.error().message;
-  EXPECT_EQ(checkpoint->files()[0].metadata().at("origin"), "test");
+  EXPECT_EQ(checkpoint->files()[0].metadata.at("origin"), "test");
   for (const char* name : {"plain", "bias"}) {
     ASSERT_NE(checkpoint->find(name), nullptr);
     EXPECT_TRUE(std::ranges::equal(checkpoint->find(name)->bytes, data_[name]));

@@ -52,7 +52,7 @@ TEST(Quantize, PacksConvolutionsAndKeepsTheRest) {
 
     const auto before = io::Checkpoint::open(folder / "m"), after = io::Checkpoint::open(folder / "q");
     ASSERT_TRUE(before && after);
-    EXPECT_EQ(after->files()[0].metadata().at("names"), "{\"0\": \"person\"}");
+    EXPECT_EQ(after->files()[0].metadata.at("names"), "{\"0\": \"person\"}");
     for (const io::TensorView* tensor : before->tensors()) {
       if (names.contains(tensor->name)) continue;
       const io::TensorView* copy = after->find(tensor->name);
