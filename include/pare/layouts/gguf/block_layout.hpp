@@ -29,18 +29,26 @@ enum class ScaleField {
   minifloat,  ///< four UE4M3: NVFP4
 };
 
+/// The table that codes of a type are looked up in.
+enum class LevelTable {
+  none,          ///< codes count up
+  iq4,           ///< iq4_levels
+  doubled_e2m1,  ///< doubled_e2m1_levels
+  signs,         ///< sign_levels
+};
+
 /// What scales the whole block.
 enum class BlockScale { f16, e8m0_half, none };
 
 /// Where the fields of a block are and what its codes mean: value = (d * scale) * level - dmin * minimum, where level
-/// is `levels[code]`, or code - zero for types without a table.
+/// is that of the table, or code - zero for types without a table.
 struct BlockLayout {
   BlockType type;
   std::array<Plane, 2> planes{};
   int code_bits = 0;
   int zero = 0;
   std::uint8_t flip = 0;  ///< stored code ^ flip is the code: two's complement becomes counted from zero
-  const std::int8_t* levels = nullptr;
+  LevelTable levels = LevelTable::none;
   std::size_t sub_block = 0;  ///< elements that share a scale
   ScaleField scale_field = ScaleField::none;
   std::size_t scale_offset = 0;
@@ -121,12 +129,12 @@ inline constexpr std::array<BlockLayout, 18> block_layouts{{
     {.type = BlockType::iq4_nl,
      .planes = {{{4, 0, 2, 16}}},
      .code_bits = 4,
-     .levels = iq4_levels.data(),
+     .levels = LevelTable::iq4,
      .sub_block = 32},
     {.type = BlockType::iq4_xs,
      .planes = {{{4, 0, 8, 16}}},
      .code_bits = 4,
-     .levels = iq4_levels.data(),
+     .levels = LevelTable::iq4,
      .sub_block = 32,
      .scale_field = ScaleField::split6,
      .scale_offset = 2},
@@ -140,20 +148,20 @@ inline constexpr std::array<BlockLayout, 18> block_layouts{{
     {.type = BlockType::mxfp4,
      .planes = {{{4, 0, 1, 16}}},
      .code_bits = 4,
-     .levels = doubled_e2m1_levels.data(),
+     .levels = LevelTable::doubled_e2m1,
      .sub_block = 32,
      .block_scale = BlockScale::e8m0_half},
     {.type = BlockType::nvfp4,
      .planes = {{{4, 0, 4, 8}}},
      .code_bits = 4,
-     .levels = doubled_e2m1_levels.data(),
+     .levels = LevelTable::doubled_e2m1,
      .sub_block = 16,
      .scale_field = ScaleField::minifloat,
      .block_scale = BlockScale::none},
     {.type = BlockType::q1_0,
      .planes = {{{1, 0, 2, 1}}},
      .code_bits = 1,
-     .levels = sign_levels.data(),
+     .levels = LevelTable::signs,
      .sub_block = 128},
     {.type = BlockType::q2_0, .planes = {{{2, 0, 2, 1}}}, .code_bits = 2, .zero = 1, .sub_block = 64},
 }};
@@ -177,11 +185,15 @@ inline constexpr std::size_t sub_blocks = block_info<T>.elements / block_layout<
 /// What a code stands for before it is scaled.
 template <BlockType T>
 constexpr int level(std::uint8_t code) noexcept {
-  constexpr const BlockLayout& layout = block_layout<T>;
-  if constexpr (layout.levels != nullptr)
-    return layout.levels[code];
+  constexpr LevelTable levels = block_layout<T>.levels;
+  if constexpr (levels == LevelTable::iq4)
+    return iq4_levels[code];
+  else if constexpr (levels == LevelTable::doubled_e2m1)
+    return doubled_e2m1_levels[code];
+  else if constexpr (levels == LevelTable::signs)
+    return sign_levels[code];
   else
-    return static_cast<int>(code) - layout.zero;
+    return static_cast<int>(code) - block_layout<T>.zero;
 }
 
 }  // namespace pare::gguf

@@ -179,8 +179,7 @@ namespace pare::gguf {
 /// Whether ggml encodes a type by a rule that leaves one answer, when there are no importance weights.
 template <BlockType T>
 inline constexpr bool encoded_by_rule =
-    block_layout<T>.scale_field == ScaleField::none ? block_layout<T>.levels != iq4_levels.data()
-                                                    : T == BlockType::nvfp4;
+    block_layout<T>.scale_field == ScaleField::none ? block_layout<T>.levels != LevelTable::iq4 : T == BlockType::nvfp4;
 
 /// Encodes a block of finite values with the rule of its type, to the same bytes as ggml's reference encoders while
 /// scales fit in f16. Larger scales saturate.

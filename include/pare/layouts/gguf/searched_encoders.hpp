@@ -48,7 +48,7 @@ inline constexpr SearchLimits search_limits<BlockType::iq4_xs>{
 
 template <BlockType T>
 using SearchLevels = std::conditional_t<
-    block_layout<T>.levels != nullptr, Iq4Levels,
+    block_layout<T>.levels != LevelTable::none, Iq4Levels,
     IntegerLevels<-block_layout<T>.zero, (1 << block_layout<T>.code_bits) - 1 - block_layout<T>.zero>>;
 
 }  // namespace detail
