@@ -112,8 +112,10 @@ void check_act_order(const fs::path& file, Report& report) {
 
   std::vector<std::int32_t> order(matrix->shape.cols);
   for (std::size_t c = 0; c < order.size(); ++c) order[c] = static_cast<std::int32_t>(c);
-  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
-    return matrix->group_of(static_cast<std::size_t>(a)) < matrix->group_of(static_cast<std::size_t>(b));
+  std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+    const std::size_t first = matrix->group_of(static_cast<std::size_t>(a));
+    const std::size_t second = matrix->group_of(static_cast<std::size_t>(b));
+    return first != second ? first < second : a < b;
   });
   report.equal("exllama_q_perm", vectors->values<std::int32_t>("exllama_q_perm"), order);
 }

@@ -34,6 +34,7 @@ class ScaleGrid {
   static Result<ScaleGrid> fit(const CodedMatrix& matrix, std::string_view layout, Shape block,
                                ColumnOrder order = ColumnOrder::blocks);
 
+  [[nodiscard]] std::string_view layout() const noexcept { return layout_; }
   [[nodiscard]] const CodedMatrix& matrix() const noexcept { return *matrix_; }
   [[nodiscard]] Shape grid() const noexcept { return grid_; }
   [[nodiscard]] Shape block() const noexcept { return block_; }

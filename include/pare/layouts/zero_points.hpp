@@ -8,7 +8,7 @@ namespace pare {
 /// code - zero point + 2^(bits - 1). An error names the first that is out of range.
 inline Result<Buffer> centred_codes(const ScaleGrid& blocks, int bits, std::pmr::memory_resource* memory) {
   const CodedMatrix& matrix = blocks.matrix();
-  if (!matrix.format.integer) return detail::refuse("an integer layout", "codes of " + std::string(matrix.format.name));
+  if (!matrix.format.integer) return detail::refuse(blocks.layout(), "codes of " + std::string(matrix.format.name));
   auto buffer = Buffer::allocate(matrix.codes_memory.size(), memory);
   if (!buffer) return buffer.error();
   const Shape grid = blocks.grid(), block = blocks.block();
@@ -23,18 +23,26 @@ inline Result<Buffer> centred_codes(const ScaleGrid& blocks, int bits, std::pmr:
   };
   if (auto found = for_each_place(grid, find_zero); !found) return found.error();
   const MatrixView<std::uint8_t> centred = bytes_view(*buffer, matrix.shape);
-  const auto centre = [&](std::size_t row, std::size_t column) -> Result<void> {
-    const std::size_t r = row / block.rows, g = blocks.group_of(column);
-    const std::int32_t value = matrix.codes()(row, column) - zeros[r * grid.cols + g];
-    const std::int32_t code = value + (1 << (bits - 1));
-    if (code < 0 || code >= 1 << bits)
-      return blocks.refusal("integer", r, g,
-                            std::to_string(value) + " in column " + std::to_string(column) + " does not fit in " +
-                                std::to_string(bits) + " bits with a sign");
-    centred(row, column) = static_cast<std::uint8_t>(code);
+  const std::int32_t middle = 1 << (bits - 1);
+  const auto centre = [&](std::size_t row, std::size_t g, std::size_t begin, std::size_t end) -> Result<void> {
+    const std::int32_t shift = middle - zeros[row / block.rows * grid.cols + g];
+    for (std::size_t column = begin; column < end; ++column) {
+      const std::int32_t code = matrix.codes()(row, column) + shift;
+      if (code < 0 || code >= 2 * middle)
+        return blocks.refusal("integer", row / block.rows, g,
+                              std::to_string(code - middle) + " in column " + std::to_string(column) +
+                                  " does not fit in " + std::to_string(bits) + " bits with a sign");
+      centred(row, column) = static_cast<std::uint8_t>(code);
+    }
     return {};
   };
-  if (auto done = for_each_place(matrix.shape, centre); !done) return done.error();
+  // Columns in an order of their own are runs of one.
+  const std::size_t columns = matrix.shape.cols, step = blocks.reordered() ? 1 : block.cols;
+  const auto centre_run = [&](std::size_t row, std::size_t run) -> Result<void> {
+    const std::size_t begin = run * step, end = columns - begin < step ? columns : begin + step;
+    return centre(row, blocks.group_of(begin), begin, end);
+  };
+  if (auto done = for_each_place({matrix.shape.rows, ceil_div(columns, step)}, centre_run); !done) return done.error();
   return buffer;
 }
 

@@ -145,17 +145,15 @@ TEST(Blocks, DecodesByHand) {
 
 TEST(Blocks, WorkInConstantExpressions) {
   constexpr float first = [] {
-    Values<BlockType::q4_k> x{};
-    for (std::size_t i = 0; i < x.size(); ++i) x[i] = 1.0f;
-    Bytes<BlockType::q4_k> block{};
-    gguf::encode_block<BlockType::q4_k>(gguf::ConstBlockValues<BlockType::q4_k>(x),
-                                        gguf::BlockBytes<BlockType::q4_k>(block));
-    Bytes<BlockType::q8_0> small{};
-    gguf::encode_block<BlockType::q8_0>(std::span(x).first<32>(), gguf::BlockBytes<BlockType::q8_0>(small));
-    gguf::decode_block<BlockType::q4_k>(gguf::ConstBlockBytes<BlockType::q4_k>(block), x);
-    return x[0];
+    Values<BlockType::q5_1> x{};
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i) + 0.5f;
+    Bytes<BlockType::q5_1> block{};
+    gguf::encode_block<BlockType::q5_1>(gguf::ConstBlockValues<BlockType::q5_1>(x),
+                                        gguf::BlockBytes<BlockType::q5_1>(block));
+    gguf::decode_block<BlockType::q5_1>(gguf::ConstBlockBytes<BlockType::q5_1>(block), x);
+    return x[7];
   }();
-  EXPECT_NEAR(first, 1.0f, 1e-4f);
+  static_assert(first == 7.5f);
 }
 
 TEST(Blocks, Ue4m3AsGgmlReadsIt) {
@@ -169,6 +167,18 @@ TEST(Blocks, Ue4m3AsGgmlReadsIt) {
       EXPECT_EQ(gguf::detail::encode_ue4m3(pare::E4M3::decode(code)), code);
     }
   }
+}
+
+// ggml keeps what is below the smallest normal value subnormal, although 2^-6 would be nearer.
+TEST(Blocks, Ue4m3RoundsAsGgml) {
+  EXPECT_EQ(gguf::detail::encode_ue4m3(0x1.ffp-7f), 0x07);
+  EXPECT_EQ(gguf::detail::encode_ue4m3(0x1p-6f), 0x08);
+  EXPECT_EQ(gguf::detail::encode_ue4m3(0x1p-10f), 0x01);
+  EXPECT_EQ(gguf::detail::encode_ue4m3(0x1.fffffep-11f), 0x00);
+  EXPECT_EQ(gguf::detail::encode_ue4m3(0x1.1p0f), 0x39);  // half a unit above 1
+  EXPECT_EQ(gguf::detail::encode_ue4m3(447.9f), 0x7e);
+  EXPECT_EQ(gguf::detail::encode_ue4m3(1e30f), 0x7e);
+  EXPECT_EQ(gguf::detail::encode_ue4m3(0.0f), 0x00);
 }
 
 // Near powers of two log2f rounds up to an integer that the exponent has not reached yet.

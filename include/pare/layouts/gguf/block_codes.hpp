@@ -45,7 +45,7 @@ constexpr void read_scales(const std::uint8_t* p, BlockCodes& out) noexcept {
       out.mins[j + 4] = bits(p[j + 8] >> 4 | (p[j + 4] >> 6) << 4);
     }
   } else if constexpr (F == ScaleField::signed8) {
-    for (std::size_t j = 0; j < 16; ++j) out.scales[j] = static_cast<std::int8_t>(p[j]);
+    for (std::size_t j = 0; j < 16; ++j) out.scales[j] = bits(static_cast<std::int8_t>(p[j]));
   } else if constexpr (F == ScaleField::split6) {
     for (std::size_t j = 0; j < 8; ++j) {
       const int low = (p[2 + j / 2] >> (4 * (j % 2))) & 15;

@@ -11,12 +11,16 @@
 
 namespace pare::gguf::detail {
 
-/// Sums run in this many lanes in a fixed order, which compilers turn into vectors of any width without changing a bit.
-inline constexpr std::size_t search_lanes = 8;
-using LaneSums = std::array<float, search_lanes>;
-
-constexpr float total(const LaneSums& v) noexcept {
-  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+/// The sum of N floats, a power of two, by halves: an order that compilers turn into vectors of any width without
+/// changing a bit. The floats are overwritten.
+template <std::size_t N>
+constexpr float fold(float* v) noexcept {
+  if constexpr (N == 1) {
+    return v[0];
+  } else {
+    for (std::size_t i = 0; i < N / 2; ++i) v[i] += v[i + N / 2];
+    return fold<N / 2>(v);
+  }
 }
 
 /// Weighted sums over the elements of a sub-block and their levels l.
@@ -75,7 +79,8 @@ struct SearchBlock {
 /// The level nearest to each (x + minimum) / scale, given 1 / scale.
 template <class Levels, std::size_t N>
 constexpr void nearest_levels(const float* x, float inverse, float minimum, Rounded rounded, float* levels) noexcept {
-  for (std::size_t i = 0; i < N; ++i) levels[i] = Levels::nearest(rounded((x[i] + minimum) * inverse));
+  const std::size_t n = rounded.count(N);
+  for (std::size_t i = 0; i < n; ++i) levels[i] = Levels::nearest(rounded((x[i] + minimum) * inverse));
 }
 
 /// The weighted squared error of a sub-block of N values whose levels are scaled by `scale` and lowered by `minimum`,
@@ -84,35 +89,33 @@ template <class Levels, std::size_t N>
 constexpr float sub_block_error(const float* x, const float* w, float scale, float minimum, Rounded rounded,
                                 float* levels) noexcept {
   nearest_levels<Levels, N>(x, scale != 0.0f ? 1.0f / scale : 0.0f, minimum, rounded, levels);
-  LaneSums sum{};
-  for (std::size_t i = 0; i < N; i += search_lanes)
-    for (std::size_t k = 0; k < search_lanes; ++k) {
-      const float error = x[i + k] - (rounded(scale * levels[i + k]) - minimum);
-      sum[k] += rounded(rounded(error * error) * w[i + k]);
-    }
-  return total(sum);
+  alignas(64) std::array<float, N> errors;
+  const std::size_t n = rounded.count(N);
+  for (std::size_t i = 0; i < n; ++i) {
+    const float error = x[i] - (rounded(scale * levels[i]) - minimum);
+    errors[i] = rounded(rounded(error * error) * w[i]);
+  }
+  return fold<N>(errors.data());
 }
 
 /// The sums that the best scale and minimum for given levels follow from.
 template <std::size_t N>
 constexpr LevelSums level_sums(const float* w, const float* wx, const float* levels, Rounded rounded) noexcept {
-  LaneSums l{}, ll{}, xl{};
-  for (std::size_t i = 0; i < N; i += search_lanes)
-    for (std::size_t k = 0; k < search_lanes; ++k) {
-      const float level = levels[i + k], weighted = rounded(w[i + k] * level);
-      l[k] += weighted;
-      ll[k] += rounded(weighted * level);
-      xl[k] += rounded(wx[i + k] * level);
-    }
-  return {total(l), total(ll), total(xl)};
+  alignas(64) std::array<float, N> l, ll, xl;
+  const std::size_t n = rounded.count(N);
+  for (std::size_t i = 0; i < n; ++i) {
+    l[i] = rounded(w[i] * levels[i]);
+    ll[i] = rounded(l[i] * levels[i]);
+    xl[i] = rounded(wx[i] * levels[i]);
+  }
+  return {fold<N>(l.data()), fold<N>(ll.data()), fold<N>(xl.data())};
 }
 
 template <std::size_t N>
 constexpr float plain_sum(const float* values) noexcept {
-  LaneSums sum{};
-  for (std::size_t i = 0; i < N; i += search_lanes)
-    for (std::size_t k = 0; k < search_lanes; ++k) sum[k] += values[i + k];
-  return total(sum);
+  alignas(64) std::array<float, N> copy;
+  for (std::size_t i = 0; i < N; ++i) copy[i] = values[i];
+  return fold<N>(copy.data());
 }
 
 }  // namespace pare::gguf::detail

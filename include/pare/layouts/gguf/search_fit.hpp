@@ -79,11 +79,10 @@ struct LeastSquares {
 
 template <std::size_t N>
 constexpr LeastSquares least_squares(const float* x, const float* w, const float* wx, Rounded rounded) noexcept {
-  LaneSums xx{};
-  for (std::size_t i = 0; i < N; i += search_lanes)
-    for (std::size_t k = 0; k < search_lanes; ++k) xx[k] += rounded(wx[i + k] * x[i + k]);
+  alignas(64) std::array<float, N> xx;
+  for (std::size_t i = 0; i < N; ++i) xx[i] = rounded(wx[i] * x[i]);
   const double weight = plain_sum<N>(w);
-  return {weight, plain_sum<N>(wx), total(xx), 1.0 / weight, rounded};
+  return {weight, plain_sum<N>(wx), fold<N>(xx.data()), 1.0 / weight, rounded};
 }
 
 /// Moves a fit to a minimum of its error: levels for the scale, then the scale for the levels, and so on.

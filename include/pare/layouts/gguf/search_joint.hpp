@@ -42,6 +42,11 @@ class JointSearch {
   }
 
   constexpr BlockCodes run() noexcept {
+    double remaining = 0.0;
+    for (std::size_t j = Blocks; j-- > 0;) {
+      remaining += fits_[j].kept[0].error > 0.0 ? fits_[j].kept[0].error : 0.0;
+      remaining_[j] = rounded_(remaining * (1.0 - 0x1p-10));
+    }
     State best = search();
     double energy = 0.0;
     for (const LeastSquares& sums : least_squares_) energy += sums.xx;
@@ -135,12 +140,17 @@ class JointSearch {
     visit(bold_fits_[j].kept[0]);
   }
 
-  /// Rounds every sub-block's best fit to integers of the scales; gives up when the error passes `limit`.
+  /// Rounds every sub-block's best fit to integers of the scales. Gives up with an infinite error when `limit` is out
+  /// of reach, since no sub-block is better than its fit.
   constexpr State round_fits(std::uint16_t d_bits, std::uint16_t dmin_bits, double limit) const noexcept {
     State state{.d = d_bits, .dmin = dmin_bits};
     const float d = block_.from_f16(d_bits), dmin = block_.from_f16(dmin_bits);
     const float inverse_d = inverse_of(d), inverse_dmin = inverse_of(dmin);
-    for (std::size_t j = 0; j < Blocks && state.error < limit; ++j) {
+    for (std::size_t j = 0; j < Blocks; ++j) {
+      if (state.error + remaining_[j] >= limit) {
+        state.error = infinite;
+        break;
+      }
       state.errors[j] = 0x1p100f;
       int last_scale = Limits.scale_high + 1, last_minimum = 0;
       for_each_fit(j, keep_first, [&](const Fit& fit) {
@@ -482,6 +492,7 @@ class JointSearch {
   std::array<Fits<keep>, Blocks> fits_{};
   std::array<Fits<1>, Blocks> bold_fits_{};
   std::array<LeastSquares, Blocks> least_squares_{};
+  std::array<double, Blocks> remaining_{};  ///< the errors of the fits from a sub-block on
   std::array<State, shortlist_size> shortlist_{};
   std::size_t shortlist_count_ = 0;
 };
