@@ -3,8 +3,8 @@
 #
 #   tests/run.sh [--asan | --all] [argument of ctest ...]
 #
-# --asan runs the unit tests alone, under the address and undefined-behaviour sanitizers; --all (or CI=true) runs those
-# first and then everything. The exit code is ctest's.
+# --asan runs the unit tests alone, under the address and undefined-behaviour sanitizers, but for whole-model perplexities;
+# --all (or CI=true) runs those first and then everything. The exit code is ctest's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source cmake/install-packages.sh
