@@ -14,8 +14,8 @@ namespace golden {
 
 /// A tensor of a golden file as a part of a layout.
 struct NamedPart {
-  std::string tensor;  ///< in the file
-  std::string part;    ///< in the layout
+  std::string tensor;     ///< in the file
+  std::string_view part;  ///< in the layout; must outlive the views
 };
 
 /// Tensors as parts, in that order; what is missing is a fault of the report.
