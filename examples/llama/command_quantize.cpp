@@ -45,7 +45,8 @@ pare::Result<Report> run(const QuantizeCommand& command, const Desk& desk) {
                        fmt::format("unknown layout \"{}\"; there are pare and gguf:TYPE", command.layout)};
   if (gguf != command.scheme.empty())
     return pare::Error{pare::ErrorCode::invalid_argument,
-                       gguf ? "--layout gguf:TYPE says how to quantize; leave --scheme out" : "--scheme is missing"};
+                       gguf ? "--layout gguf:TYPE says how to quantize; leave --scheme out"
+                            : "--scheme is missing; llama quantize --help lists them"};
   const auto files = WeightFiles::open(command.model);
   if (!files) return files.error();
   if (gguf) return quantize_to_gguf(*files, command, desk);

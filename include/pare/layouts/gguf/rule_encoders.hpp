@@ -148,8 +148,8 @@ constexpr void encode_mxfp4(ConstBlockValues<BlockType::mxfp4> x, BlockCodes& ou
   for (std::size_t i = 0; i < x.size(); ++i) out.codes[i] = nearest_e2m1(x[i], d);
 }
 
-/// ggml's UE4M3: 0 below 2^-10, 448 above 448, else rounded by adding half a unit to the bits. What is below 2^-6 never
-/// rounds up to it.
+/// ggml's UE4M3: rounded by adding half a unit to the bits, with its three oddities: 0 below 2^-10, nothing below 2^-6
+/// rounds up to it, and what would take the largest exponent, from 248 on, is 448.
 constexpr std::uint8_t encode_ue4m3(float x) noexcept {
   if (!(x >= pare::detail::exp2_int(-10))) return 0;
   if (x >= 448.0f) return 0x7e;
@@ -162,7 +162,7 @@ constexpr std::uint8_t encode_ue4m3(float x) noexcept {
     return static_cast<std::uint8_t>(rounded > 7 ? 7 : rounded);
   }
   const std::uint32_t rounded = (bits - (static_cast<std::uint32_t>(127 - 7) << 23) + (1u << 19)) >> 20;
-  return static_cast<std::uint8_t>(rounded > 0x7e ? 0x7e : rounded);
+  return static_cast<std::uint8_t>(rounded >= 0x78 ? 0x7e : rounded);
 }
 
 constexpr void encode_nvfp4(ConstBlockValues<BlockType::nvfp4> x, BlockCodes& out) noexcept {
