@@ -40,7 +40,9 @@ struct CodeReader<F> {
     if constexpr (lanes == 16) {
       const hn::Repartition<std::uint64_t, FloatTag> longs;
       const Words code = hn::Shr(hn::BitCast(words, hn::Set(longs, load_le(codes, 8))), shifts);
-      return hn::TableLookupLanes(low, hn::IndicesFromVec(floats, hn::BitCast(ints, hn::And(code, set(15)))));
+      // The instruction looks at no more than the lowest four bits.
+      using Index = decltype(hn::IndicesFromVec(floats, hn::BitCast(ints, code)));
+      return hn::TableLookupLanes(low, Index{code.raw});
     } else {
       const auto word = static_cast<std::uint32_t>(load_le(codes + part * 4, 4));
       const Words code = hn::Shr(set(word), shifts);
@@ -56,10 +58,25 @@ struct CodeReader<F> {
 template <class F>
 inline constexpr bool reads_codes = F::bits == 8 || (F::bits == 4 && lanes >= 8);
 
-/// 16 values in the order of a reader's lanes.
+/// n values in the order of a reader's lanes, filled up with zeros to a multiple of 16.
 template <class F>
-HWY_INLINE void arrange(const float* HWY_RESTRICT from, std::size_t count, float* HWY_RESTRICT to) {
-  for (std::size_t i = 0; i < 16; ++i) to[CodeReader<F>::lane(i)] = i < count ? from[i] : 0.0f;
+HWY_INLINE void arrange(const float* HWY_RESTRICT from, std::size_t n, float* HWY_RESTRICT to) {
+  std::size_t i = 0;
+  if constexpr (CodeReader<F>::lane(1) == 1) {
+    for (; n - i >= lanes; i += lanes) hn::Store(hn::LoadU(floats, from + i), floats, to + i);
+    i = i / 16 * 16;
+  } else {
+    alignas(64) static constexpr auto sources = [] {
+      std::array<std::int32_t, 16> of{};
+      for (std::size_t source = 0; source < 16; ++source)
+        of[CodeReader<F>::lane(source)] = static_cast<std::int32_t>(source);
+      return of;
+    }();
+    const auto index = hn::SetTableIndices(floats, sources.data());
+    for (; n - i >= 16; i += 16) hn::Store(hn::TableLookupLanes(hn::LoadU(floats, from + i), index), floats, to + i);
+  }
+  if (i == n) return;
+  for (std::size_t j = 0; j < 16; ++j) to[i + CodeReader<F>::lane(j)] = i + j < n ? from[i + j] : 0.0f;
 }
 
 /// Rows of codes with one stretch of scales and zero points each.
@@ -82,22 +99,29 @@ HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRo
   const auto zero_point = [&](std::size_t r, std::size_t g) HWY_ATTR {
     return UnsignedFormat<F> ? w.zero_points[r * w.zero_point_stride + g] : std::uint8_t{0};
   };
-  std::size_t remaining = group - offset;
+  constexpr std::size_t codes_of_line = 512 / F::bits;
+  std::size_t remaining = group - offset, fetched = 0;
   for (std::size_t begin = 0, g = 0; begin < n; ++g, remaining = group) {
     const std::size_t end = n - begin > remaining ? begin + remaining : n;
     // The next rows stand far off in memory, where the processor's own prefetching does not look.
+    for (; fetched < end; fetched += codes_of_line)
 #pragma GCC unroll 8
-    for (std::size_t r = 0; r < Rows; ++r) hwy::Prefetch(w.codes + (Rows + r) * w.row_bytes + begin / 8 * F::bits);
+      for (std::size_t r = 0; r < Rows; ++r) hwy::Prefetch(w.codes + (Rows + r) * w.row_bytes + fetched / 8 * F::bits);
     const auto multiply = [&](const CodeReader<F>(&readers)[Rows]) HWY_ATTR {
-      for (; end - begin >= 16; begin += 16)
+      const auto step = [&](std::size_t i) HWY_ATTR {
 #pragma GCC unroll 8
         for (std::size_t p = 0; p < parts; ++p) {
-          const Floats v = hn::Load(floats, x + begin + p * lanes);
+          const Floats v = hn::Load(floats, x + i + p * lanes);
 #pragma GCC unroll 8
           for (std::size_t r = 0; r < Rows; ++r)
-            sum[r][p] =
-                fused_multiply_add(v, readers[r](w.codes + r * w.row_bytes + begin / 8 * F::bits, p), sum[r][p]);
+            sum[r][p] = fused_multiply_add(v, readers[r](w.codes + r * w.row_bytes + i / 8 * F::bits, p), sum[r][p]);
         }
+      };
+      for (; end - begin >= 32; begin += 32) {
+        step(begin);
+        step(begin + 16);
+      }
+      for (; end - begin >= 16; begin += 16) step(begin);
     };
     if constexpr (Rows == 4)
       multiply({CodeReader<F>(w.scales[g], zero_point(0, g)),
@@ -144,7 +168,7 @@ void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::s
   if constexpr (reads_codes<F>) {
     if (group - offset >= n || (group % 16 == 0 && offset % 16 == 0)) {
       HWY_ALIGN float arranged[product_columns];
-      for (std::size_t i = 0; i < n; i += 16) arrange<F>(x + i, n - i, arranged + i);
+      arrange<F>(x, n, arranged);
       std::size_t r = 0;
       const auto from = [&](std::size_t row) {
         return CodedRows{codes + row * row_bytes,
