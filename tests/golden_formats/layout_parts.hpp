@@ -118,4 +118,18 @@ inline pare::Range range_of(const std::vector<float>& weights, pare::Shape shape
   return range;
 }
 
+/// The least and the greatest weight of each block, whether or not zero lies between them.
+inline std::pair<float, float> extremes(const std::vector<float>& weights, const pare::CodedMatrix& matrix,
+                                        std::size_t r, std::size_t g) {
+  const pare::Shape shape = matrix.shape, block = matrix.block;
+  const std::size_t top = r * block.rows, left = g * block.cols;
+  std::pair result{weights[top * shape.cols + left], weights[top * shape.cols + left]};
+  for (std::size_t row = top; row < std::min(shape.rows, top + block.rows); ++row)
+    for (std::size_t c = left; c < std::min(shape.cols, left + block.cols); ++c) {
+      result.first = std::min(result.first, weights[row * shape.cols + c]);
+      result.second = std::max(result.second, weights[row * shape.cols + c]);
+    }
+  return result;
+}
+
 }  // namespace golden

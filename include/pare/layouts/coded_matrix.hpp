@@ -67,6 +67,7 @@ enum class ShiftKind {
 /// What the scale t of the whole tensor does to a value v of a block with the scale s.
 enum class TensorScale {
   multiplies_value,  ///< (v * s) * t: GGUF's scale tensors
+  divides_value,     ///< (v * s) / t: bitsandbytes' 127 of int8
   multiplies_scale,  ///< v * (s * t): ModelOpt and TensorRT-LLM
   divides_scale,     ///< v * (s / t): compressed-tensors
   aside,             ///< nothing: a runtime needs it elsewhere (W4A8's range of FP8)
@@ -178,7 +179,9 @@ inline float CodedMatrix::value(std::size_t row, std::size_t column) const noexc
   } else {
     result = (shift_kind == ShiftKind::none ? code : code - shifts()(r, c)) * scale;
   }
-  return tensor_scale_kind == TensorScale::multiplies_value ? result * tensor_scale : result;
+  if (tensor_scale_kind == TensorScale::multiplies_value) result *= tensor_scale;
+  if (tensor_scale_kind == TensorScale::divides_value) result /= tensor_scale;
+  return result;
 }
 
 }  // namespace pare

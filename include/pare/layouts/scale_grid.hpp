@@ -57,6 +57,8 @@ class ScaleGrid {
   /// The code of what is added to code * scale: -(scale * zero point) where the matrix has zero points. An error if the
   /// type cannot hold it, unless it may be rounded.
   [[nodiscard]] Result<std::uint32_t> offset_code(std::size_t r, std::size_t g, ScaleType type, bool rounded) const;
+  /// The code of a zero point that need not be an integer, as a layout's type holds it; 0 where the matrix has none.
+  [[nodiscard]] Result<std::uint32_t> shift_code(std::size_t r, std::size_t g, ScaleType type) const;
   /// An error unless values are code * scale alone.
   [[nodiscard]] Result<void> unshifted() const;
 
@@ -163,6 +165,13 @@ inline Result<std::uint32_t> ScaleGrid::offset_code(std::size_t r, std::size_t g
     return refusal("zero point", r, g, text(shift) + " times the scale " + text(s) + " has to be rounded");
   if (const auto code = encode_scale(type, offset)) return *code;
   return refusal("offset", r, g, text(offset) + " is no " + std::string(scale_type_name(type)));
+}
+
+inline Result<std::uint32_t> ScaleGrid::shift_code(std::size_t r, std::size_t g, ScaleType type) const {
+  const float shift =
+      matrix_->shift_kind == ShiftKind::none ? 0.0f : matrix_->shifts()(source_row(r), source_group(g));
+  if (const auto code = encode_scale(type, shift)) return *code;
+  return refusal("zero point", r, g, text(shift) + " is no " + std::string(scale_type_name(type)));
 }
 
 inline Result<void> ScaleGrid::unshifted() const {

@@ -38,12 +38,6 @@ struct ScaledBytes {
   Result<Shape> block_of(const PartView& scales, Shape weights) const;
 };
 
-/// Two's complement to codes counted from the lowest, and back.
-inline void flip_signs(MatrixView<std::uint8_t> codes, int bits) noexcept {
-  const auto sign = static_cast<std::uint8_t>(1u << (bits - 1));
-  for (std::size_t i = 0; i < codes.rows * codes.cols; ++i) codes.data[i] ^= sign;
-}
-
 inline Result<PartView> find_scales(std::span<const PartView> parts, std::string_view name) {
   for (const PartView& part : parts)
     if (part.name == name && part.shape.size() <= 2) return find_float_part(parts, name, part.shape.size());

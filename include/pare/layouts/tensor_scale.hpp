@@ -31,7 +31,10 @@ inline Result<float> tensor_scale_as(const CodedMatrix& matrix, std::string_view
                                      bool round_reciprocal) {
   const TensorScale have = matrix.tensor_scale_kind;
   if (have == TensorScale::aside) return 1.0f;
-  if ((have == TensorScale::divides_scale) == (wanted == TensorScale::divides_scale)) return matrix.tensor_scale;
+  const auto divides = [](TensorScale kind) {
+    return kind == TensorScale::divides_scale || kind == TensorScale::divides_value;
+  };
+  if (divides(have) == divides(wanted)) return matrix.tensor_scale;
   const float reciprocal = 1.0f / matrix.tensor_scale;
   const auto exact = static_cast<double>(reciprocal) * static_cast<double>(matrix.tensor_scale);
   if (round_reciprocal || exact == 1.0) return reciprocal;

@@ -3,10 +3,20 @@
 #include "pare/layouts/packed_parts.hpp"
 
 namespace pare {
+namespace detail {
 
-/// What a layout whose codes are counted from the middle, without stored zero points, takes for each element:
-/// code - zero point + 2^(bits - 1). An error names the first that is out of range.
-inline Result<Buffer> centred_codes(const ScaleGrid& blocks, int bits, std::pmr::memory_resource* memory) {
+/// Two's complement to codes counted from the lowest, and back.
+inline void flip_signs(MatrixView<std::uint8_t> codes, int bits) noexcept {
+  const auto sign = static_cast<std::uint8_t>(1u << (bits - 1));
+  for (std::size_t i = 0; i < codes.rows * codes.cols; ++i) codes.data[i] ^= sign;
+}
+
+}  // namespace detail
+
+/// What a layout without stored zero points, whose code `middle` means zero, takes for each element: code - zero point
+/// + middle. An error names the first that is out of range.
+inline Result<Buffer> recentred_codes(const ScaleGrid& blocks, int bits, std::int32_t middle,
+                                      std::pmr::memory_resource* memory) {
   const CodedMatrix& matrix = blocks.matrix();
   if (!matrix.format.integer) return detail::refuse(blocks.layout(), "codes of " + std::string(matrix.format.name));
   auto buffer = Buffer::allocate(matrix.codes_memory.size(), memory);
@@ -23,12 +33,11 @@ inline Result<Buffer> centred_codes(const ScaleGrid& blocks, int bits, std::pmr:
   };
   if (auto found = for_each_place(grid, find_zero); !found) return found.error();
   const MatrixView<std::uint8_t> centred = bytes_view(*buffer, matrix.shape);
-  const std::int32_t middle = 1 << (bits - 1);
   const auto centre = [&](std::size_t row, std::size_t g, std::size_t begin, std::size_t end) -> Result<void> {
     const std::int32_t shift = middle - zeros[row / block.rows * grid.cols + g];
     for (std::size_t column = begin; column < end; ++column) {
       const std::int32_t code = matrix.codes()(row, column) + shift;
-      if (code < 0 || code >= 2 * middle)
+      if (code < 0 || code >> bits != 0)
         return blocks.refusal("integer", row / block.rows, g,
                               std::to_string(code - middle) + " in column " + std::to_string(column) +
                                   " does not fit in " + std::to_string(bits) + " bits with a sign");
@@ -44,6 +53,11 @@ inline Result<Buffer> centred_codes(const ScaleGrid& blocks, int bits, std::pmr:
   };
   if (auto done = for_each_place({matrix.shape.rows, ceil_div(columns, step)}, centre_run); !done) return done.error();
   return buffer;
+}
+
+/// The same around 2^(bits - 1).
+inline Result<Buffer> centred_codes(const ScaleGrid& blocks, int bits, std::pmr::memory_resource* memory) {
+  return recentred_codes(blocks, bits, 1 << (bits - 1), memory);
 }
 
 /// A copy of the codes as they are.
