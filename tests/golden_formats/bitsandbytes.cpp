@@ -12,12 +12,6 @@ namespace golden {
 namespace {
 namespace fs = std::filesystem;
 
-std::vector<std::uint16_t> halves(const std::vector<float>& values) {
-  std::vector<std::uint16_t> list;
-  for (const float value : values) list.push_back(pare::Half(value).bits);
-  return list;
-}
-
 std::string as_text(const std::vector<std::uint8_t>& bytes) { return {bytes.begin(), bytes.end()}; }
 
 void check_4bit(const fs::path& file, Report& report) {

@@ -92,6 +92,13 @@ inline std::vector<float> shifts(const pare::CodedMatrix& matrix, bool by_column
   return elements(matrix.grid, by_columns, [&](std::size_t r, std::size_t g) { return matrix.shifts()(r, g); });
 }
 
+/// The bits of numbers rounded to half precision.
+inline std::vector<std::uint16_t> halves(const std::vector<float>& values) {
+  std::vector<std::uint16_t> list;
+  for (const float value : values) list.push_back(pare::Half(value).bits);
+  return list;
+}
+
 /// Unsigned integers as floats.
 inline std::vector<float> floats(const std::vector<std::uint8_t>& integers) {
   return {integers.begin(), integers.end()};

@@ -63,7 +63,7 @@ constexpr std::uint8_t bnb_dynamic_code(float x) noexcept {
 struct Bitsandbytes4Bit {
   static constexpr std::string_view name = "bitsandbytes-4bit";
 
-  Shape shape;                                ///< of the weight; {0, 0} to write the matrix's own
+  Shape shape{};                              ///< of the weight; {0, 0} to write the matrix's own
   CodeFormat format = code_format<NF4>();     ///< or BnbFP4
   std::size_t blocksize = 64;                 ///< elements that share an absmax
   bool nested = false;                        ///< double quantization

@@ -93,6 +93,9 @@ struct CodedMatrix {
   /// Room for a matrix whose blocks tile it from (0, 0); all of it uninitialized.
   static Result<CodedMatrix> allocate(Shape shape, CodeFormat format, Shape block, ShiftKind shift,
                                       std::pmr::memory_resource* memory = nullptr);
+  /// The same with so many groups of columns, of which each row has a scale: column_groups() is to be filled in.
+  static Result<CodedMatrix> allocate_groups(Shape shape, CodeFormat format, std::size_t groups, ShiftKind shift,
+                                             std::pmr::memory_resource* memory = nullptr);
   /// Gives every column a group of its own choice (act-order).
   Result<void> allocate_column_groups(std::pmr::memory_resource* memory = nullptr);
 
@@ -127,17 +130,36 @@ struct CodedMatrix {
 
   /// The value of one element, in float with one rounding for each operation of the two formulas.
   [[nodiscard]] float value(std::size_t row, std::size_t column) const noexcept;
+
+ private:
+  static Result<CodedMatrix> allocate(Shape shape, CodeFormat format, Shape block, Shape grid, ShiftKind shift,
+                                      std::pmr::memory_resource* memory);
 };
 
 inline Result<CodedMatrix> CodedMatrix::allocate(Shape shape, CodeFormat format, Shape block, ShiftKind shift,
                                                  std::pmr::memory_resource* memory) {
   if (block.rows == 0 || block.cols == 0)
     return Error{ErrorCode::invalid_argument, "pare: a block of scales has at least one row and one column"};
+  return allocate(shape, format, block, {ceil_div(shape.rows, block.rows), ceil_div(shape.cols, block.cols)}, shift,
+                  memory);
+}
+
+inline Result<CodedMatrix> CodedMatrix::allocate_groups(Shape shape, CodeFormat format, std::size_t groups,
+                                                        ShiftKind shift, std::pmr::memory_resource* memory) {
+  const std::size_t columns = groups == 0 ? shape.cols : ceil_div(shape.cols, groups);
+  auto matrix = allocate(shape, format, {1, columns == 0 ? 1 : columns}, {shape.rows, groups}, shift, memory);
+  if (!matrix) return matrix;
+  if (auto room = matrix->allocate_column_groups(memory); !room) return room.error();
+  return matrix;
+}
+
+inline Result<CodedMatrix> CodedMatrix::allocate(Shape shape, CodeFormat format, Shape block, Shape grid,
+                                                 ShiftKind shift, std::pmr::memory_resource* memory) {
   CodedMatrix matrix;
   matrix.shape = shape;
   matrix.format = format;
   matrix.block = block;
-  matrix.grid = {ceil_div(shape.rows, block.rows), ceil_div(shape.cols, block.cols)};
+  matrix.grid = grid;
   matrix.shift_kind = shift;
   std::size_t codes = 0, blocks = 0, bytes = 0;
   if (!checked_multiply(shape.rows, shape.cols, codes) ||

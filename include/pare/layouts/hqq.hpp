@@ -25,7 +25,7 @@ struct Hqq {
   int bits = 4;                 ///< 1 to 6 or 8
   int axis = 1;                 ///< 0 or 1
   std::size_t group_size = 64;  ///< elements that share a scale
-  Shape shape;                  ///< of the weight; to write, {0, 0} for the matrix's own
+  Shape shape{};                ///< of the weight; to write, {0, 0} for the matrix's own
 
   /// How the grouped matrix is packed.
   [[nodiscard]] Packing packing() const noexcept;

@@ -111,7 +111,8 @@ inline Result<ScaleGrid> ScaleGrid::fit(const CodedMatrix& matrix, std::string_v
   for (std::size_t c = 0; c < groups.size() && !blocks.reordered_; ++c)
     blocks.reordered_ = groups[c] != c / matrix.block.cols;
   const Shape have = matrix.block;
-  if (blocks.reordered_ && (order == ColumnOrder::blocks || have.cols != block.cols))
+  if (blocks.reordered_ &&
+      (order == ColumnOrder::blocks || have.cols != block.cols || matrix.grid.cols != blocks.grid_.cols))
     return detail::refuse(layout, "columns whose groups are out of order (act-order)");
   if (!detail::splits(have.rows, block.rows, matrix.shape.rows) ||
       !detail::splits(have.cols, block.cols, matrix.shape.cols))
