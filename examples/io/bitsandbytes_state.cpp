@@ -15,8 +15,7 @@ pare::Error fault(std::string_view what) {
 }
 
 pare::Result<std::size_t> size(const nlohmann::json& value, std::string_view name) {
-  if (value.is_number_unsigned() && value.get<std::uint64_t>() <= ~std::size_t{0} / 64)
-    return value.get<std::size_t>();
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() <= ~std::size_t{0} / 64) return value.get<std::size_t>();
   return fault(fmt::format("\"{}\" is no size", name));
 }
 

@@ -39,8 +39,7 @@ void check_aqlm(const fs::path& file, Report& report) {
   std::vector<std::int32_t> unsigned_codes;
   for (std::size_t r = 0; r < grid.rows; ++r)
     for (std::size_t c = 0; c < grid.cols; ++c)
-      for (std::size_t book = 0; book < matrix->codebooks; ++book)
-        unsigned_codes.push_back(matrix->code(r, c, book));
+      for (std::size_t book = 0; book < matrix->codebooks; ++book) unsigned_codes.push_back(matrix->code(r, c, book));
   report.equal("codes_unsigned", vectors->values<std::int32_t>("codes_unsigned"), unsigned_codes);
   report.equal("dequant", vectors->values<float>("dequant"),
                elements(matrix->shape, false, [&](std::size_t r, std::size_t c) { return matrix->value(r, c); }));

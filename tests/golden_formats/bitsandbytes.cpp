@@ -25,9 +25,8 @@ void check_4bit(const fs::path& file, Report& report) {
   report.check("quant_state",
                nlohmann::json::parse(state) == nlohmann::json::parse(io::bitsandbytes_state(*layout, "float16")),
                "is written otherwise");
-  std::vector<NamedPart> names{{"w.weight", "weight"},
-                               {"w.weight.absmax", "weight.absmax"},
-                               {"w.weight.quant_map", "weight.quant_map"}};
+  std::vector<NamedPart> names{
+      {"w.weight", "weight"}, {"w.weight.absmax", "weight.absmax"}, {"w.weight.quant_map", "weight.quant_map"}};
   if (layout->nested) {
     names.push_back({"w.weight.nested_absmax", "weight.nested_absmax"});
     names.push_back({"w.weight.nested_quant_map", "weight.nested_quant_map"});
@@ -36,7 +35,8 @@ void check_4bit(const fs::path& file, Report& report) {
   if (!matrix) return;
   report.equal("dequant_f32", vectors->values<float>("dequant_f32"), values(*matrix, false));
   report.equal("dequant_f16", vectors->values<std::uint16_t>("dequant_f16"), halves(values(*matrix, false)));
-  const auto scales = elements(matrix->grid, false, [&](std::size_t r, std::size_t g) { return matrix->scales()(r, g); });
+  const auto scales =
+      elements(matrix->grid, false, [&](std::size_t r, std::size_t g) { return matrix->scales()(r, g); });
   if (layout->nested) {
     report.equal("absmax_reconstructed", vectors->values<float>("absmax_reconstructed"), scales);
     const auto nested_absmax = vectors->values<float>("w.weight.nested_absmax");
@@ -94,8 +94,7 @@ void check_int8(const fs::path& file, Report& report) {
     pare::Range range;
     for (std::size_t c = 0; c < cols; ++c) range.include(input[r * cols + c]);
     absmax.push_back(range.magnitude());
-    for (std::size_t c = 0; c < cols; ++c)
-      found.push_back(pare::bnb_int8_code(input[r * cols + c], range.magnitude()));
+    for (std::size_t c = 0; c < cols; ++c) found.push_back(pare::bnb_int8_code(input[r * cols + c], range.magnitude()));
   }
   report.equal("SCB of input", vectors->values<float>("SCB"), absmax);
   report.equal("weight of input", codes(*matrix, false), found);
@@ -111,16 +110,12 @@ void check_dynamic_map(const fs::path& file, Report& report) {
 }  // namespace
 
 std::span<const Check> bitsandbytes_checks() {
-  static constexpr Check checks[] = {{"bnb/nf4.safetensors", check_4bit},
-                                     {"bnb/nf4_double_quant.safetensors", check_4bit},
-                                     {"bnb/nf4_odd.safetensors", check_4bit},
-                                     {"bnb/nf4_odd_double_quant.safetensors", check_4bit},
-                                     {"bnb/fp4.safetensors", check_4bit},
-                                     {"bnb/fp4_double_quant.safetensors", check_4bit},
-                                     {"bnb/fp4_odd.safetensors", check_4bit},
-                                     {"bnb/fp4_odd_double_quant.safetensors", check_4bit},
-                                     {"bnb/int8_rowwise.safetensors", check_int8},
-                                     {"bnb/dynamic_map_signed_8bit.npy", check_dynamic_map}};
+  static constexpr Check checks[] = {
+      {"bnb/nf4.safetensors", check_4bit},          {"bnb/nf4_double_quant.safetensors", check_4bit},
+      {"bnb/nf4_odd.safetensors", check_4bit},      {"bnb/nf4_odd_double_quant.safetensors", check_4bit},
+      {"bnb/fp4.safetensors", check_4bit},          {"bnb/fp4_double_quant.safetensors", check_4bit},
+      {"bnb/fp4_odd.safetensors", check_4bit},      {"bnb/fp4_odd_double_quant.safetensors", check_4bit},
+      {"bnb/int8_rowwise.safetensors", check_int8}, {"bnb/dynamic_map_signed_8bit.npy", check_dynamic_map}};
   return checks;
 }
 

@@ -24,7 +24,8 @@ void check_mixed_bits(const fs::path& file, Report& report) {
   for (const std::uint32_t input : inputs)
     for (std::size_t r = 0; r < matrix->shape.rows; ++r) permuted.push_back(matrix->codes()(r, input));
   report.equal("codes_permuted_rows", vectors->values<std::uint8_t>("codes_permuted_rows"), permuted);
-  report.equal("dequant_in_out_f16", vectors->values<std::uint16_t>("dequant_in_out_f16"), halves(values(*matrix, true)));
+  report.equal("dequant_in_out_f16", vectors->values<std::uint16_t>("dequant_in_out_f16"),
+               halves(values(*matrix, true)));
   const auto places = vectors->values<std::uint32_t>("q_invperm");
   layout.inverse_permutation = places;
   auto same = layout.write(*matrix);

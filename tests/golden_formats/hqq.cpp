@@ -39,9 +39,9 @@ void check_hqq(const fs::path& file, Report& report) {
     }
   for (std::size_t r = 0; r < matrix->shape.rows; ++r)
     for (std::size_t c = 0; c < matrix->shape.cols; ++c)
-      found.push_back(
-          pare::hqq_code(input[r * matrix->shape.cols + c],
-                         grids[r / matrix->block.rows * matrix->grid.cols + c / matrix->block.cols], layout.bits));
+      found.push_back(pare::hqq_code(input[r * matrix->shape.cols + c],
+                                     grids[r / matrix->block.rows * matrix->grid.cols + c / matrix->block.cols],
+                                     layout.bits));
   report.equal("codes of input", codes(*matrix, false), found);
   report.equal("scale of input", vectors->values<std::uint16_t>("scale"), scales);
   report.equal("zero of input", vectors->values<std::uint16_t>("zero"), zeros);

@@ -17,17 +17,16 @@ void check_orders(const fs::path& file, Report& report) {
   if (shape.size() != 2) return report.check("weight_f16", false, "is no matrix");
   for (const std::string mode : {"_even", "_away", "_KN_even"}) {
     const bool transposed = mode.starts_with("_KN");
-    const pare::Mlc layout{.bits = three ? 3 : 4,
-                           .group_size = three ? 40u : 32u,
-                           .transposed = transposed,
-                           .columns = shape[1]};
+    const pare::Mlc layout{
+        .bits = three ? 3 : 4, .group_size = three ? 40u : 32u, .transposed = transposed, .columns = shape[1]};
     const std::vector<NamedPart> names{{"q_weight" + mode, "q_weight"},
                                        {transposed ? "q_scale_KN" : "q_scale", "q_scale"}};
     const auto matrix = read(layout, *vectors, names, report);
     if (!matrix) continue;
     const std::string rounding = mode == "_away" ? "_away" : "_even";
     report.equal("codes" + mode, vectors->values<std::uint8_t>("codes" + rounding), codes(*matrix, false));
-    report.equal("dequant_f16" + mode, vectors->values<std::uint16_t>("dequant_f16" + rounding), halves(values(*matrix, false)));
+    report.equal("dequant_f16" + mode, vectors->values<std::uint16_t>("dequant_f16" + rounding),
+                 halves(values(*matrix, false)));
     compare(*vectors, names, layout.write(*matrix), report);
 
     std::vector<std::uint8_t> found;
@@ -40,8 +39,9 @@ void check_orders(const fs::path& file, Report& report) {
         const pare::Half scale = pare::mlc_scale(range.magnitude(), layout.bits);
         scales.push_back(static_cast<float>(scale));
         for (std::size_t c = begin; c < end; ++c)
-          found.push_back(pare::mlc_code(pare::Half(pare::F16::decode(weights[r * shape[1] + c])), scale, layout.bits,
-                                         mode == "_away" ? pare::Rounding::nearest_away : pare::Rounding::nearest_even));
+          found.push_back(
+              pare::mlc_code(pare::Half(pare::F16::decode(weights[r * shape[1] + c])), scale, layout.bits,
+                             mode == "_away" ? pare::Rounding::nearest_away : pare::Rounding::nearest_even));
       }
     report.equal("codes of weight_f16" + mode, codes(*matrix, false), found);
     report.equal("q_scale of weight_f16" + mode,

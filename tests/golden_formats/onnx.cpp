@@ -15,10 +15,9 @@ void check_packing(const fs::path& file, Report& report) {
     std::string elements, raw;
     pare::StoredFormat format;
   };
-  const Type types[] = {{"i4", "i4_raw", pare::stored_int(4)},       {"i4_23", "i4_23_raw", pare::stored_int(4)},
-                        {"u4", "u4_raw", pare::stored_uint(4)},      {"i2", "i2_raw", pare::stored_int(2)},
-                        {"u2", "u2_raw", pare::stored_uint(2)},
-                        {"e2m1_codes", "e2m1_raw", pare::stored<pare::E2M1>()}};
+  const Type types[] = {{"i4", "i4_raw", pare::stored_int(4)},  {"i4_23", "i4_23_raw", pare::stored_int(4)},
+                        {"u4", "u4_raw", pare::stored_uint(4)}, {"i2", "i2_raw", pare::stored_int(2)},
+                        {"u2", "u2_raw", pare::stored_uint(2)}, {"e2m1_codes", "e2m1_raw", pare::stored<pare::E2M1>()}};
   for (const Type& type : types) {
     const pare::OnnxLinear layout{.elements = type.format};
     auto codes = vectors->values<std::uint8_t>(type.elements);
@@ -35,7 +34,8 @@ void check_packing(const fs::path& file, Report& report) {
     report.equal(type.elements, codes, unpacked);
   }
   std::vector<float> values;
-  for (const std::uint8_t code : vectors->values<std::uint8_t>("e2m1_codes")) values.push_back(pare::E2M1::decode(code));
+  for (const std::uint8_t code : vectors->values<std::uint8_t>("e2m1_codes"))
+    values.push_back(pare::E2M1::decode(code));
   report.equal("e2m1_values", vectors->values<float>("e2m1_values"), values);
 }
 
@@ -59,8 +59,8 @@ void check_linear(const fs::path& file, Report& report) {
   for (std::size_t r = 0; r < shape[0]; ++r)
     for (std::size_t c = 0; c < shape[1]; ++c) {
       const std::size_t block = r * grid[1] + c / 4;
-      integers.push_back(static_cast<std::int8_t>(pare::onnx_quantize(x[r * shape[1] + c], scales[block], zeros[block],
-                                                                      -8, 7)));
+      integers.push_back(
+          static_cast<std::int8_t>(pare::onnx_quantize(x[r * shape[1] + c], scales[block], zeros[block], -8, 7)));
     }
   report.equal("blk_q_int4", vectors->values<std::int8_t>("blk_q_int4"), integers);
 
@@ -69,8 +69,8 @@ void check_linear(const fs::path& file, Report& report) {
   // The zero points of the vectors have a byte each; in a file they are packed as x is.
   std::vector<std::uint8_t> nibbles, packed(pare::ceil_div(zeros.size(), 2));
   for (const std::int8_t zero : zeros) nibbles.push_back(static_cast<std::uint8_t>(zero & 15));
-  static_cast<void>(pare::pack_codes(
-      layout.packing(), pare::MatrixView<const std::uint8_t>(nibbles.data(), 1, nibbles.size()), packed));
+  static_cast<void>(pare::pack_codes(layout.packing(),
+                                     pare::MatrixView<const std::uint8_t>(nibbles.data(), 1, nibbles.size()), packed));
   auto views = parts(*vectors, {{"blk_q_raw", "x"}, {"blk_scale", "x_scale"}}, report);
   const std::size_t extent[] = {packed.size()};
   views.push_back({"x_zero_point", pare::PartType::uint8, extent, packed});
@@ -79,8 +79,7 @@ void check_linear(const fs::path& file, Report& report) {
   report.equal("blk_dq", vectors->values<float>("blk_dq"), values(*matrix, false));
   const auto written = layout.write(*matrix);
   if (!written) return report.check("write", false, written.error().message);
-  for (std::size_t i = 0; i < 3; ++i)
-    report.equal(views[i].name, views[i].bytes, (*written)[i].view().bytes);
+  for (std::size_t i = 0; i < 3; ++i) report.equal(views[i].name, views[i].bytes, (*written)[i].view().bytes);
 }
 
 void check_matmulnbits(const fs::path& file, Report& report) {

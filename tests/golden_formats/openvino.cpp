@@ -44,8 +44,7 @@ void check_layout(const Vectors& vectors, const pare::OpenVino& layout, const st
   if (!matrix) return report.check("read", false, matrix.error().message);
   auto stored = codes(*matrix, false);
   if (layout.elements.twos_complement)
-    for (std::uint8_t& code : stored)
-      code = static_cast<std::uint8_t>(code - (1 << (matrix->format.bits - 1)));
+    for (std::uint8_t& code : stored) code = static_cast<std::uint8_t>(code - (1 << (matrix->format.bits - 1)));
   report.equal("codes", vectors.values<std::uint8_t>("codes"), stored);
   report.equal(dequantized, vectors.values<float>(dequantized), values(*matrix, false));
   const auto written = layout.write(*matrix);
@@ -102,8 +101,10 @@ void check_nf4(const fs::path& file, Report& report) {
   if (!vectors) return;
   const auto shape = vectors->shape("input"), groups = vectors->shape("scale_f32");
   if (shape.size() != 2 || groups.size() != 2) return report.check("input", false, "is no matrix");
-  const pare::OpenVino layout{
-      .elements = pare::stored<pare::NF4>(), .shape = matrix_shape(shape), .group_size = shape[1] / groups[1], .zero_points = false};
+  const pare::OpenVino layout{.elements = pare::stored<pare::NF4>(),
+                              .shape = matrix_shape(shape),
+                              .group_size = shape[1] / groups[1],
+                              .zero_points = false};
   check_layout(*vectors, layout, parts(*vectors, {{"raw", "weight"}, {"scale_f32", "scale"}}, report),
                "dequant_f32scale", report);
   const auto matrix = read(layout, *vectors, {{"raw", "weight"}, {"scale_f16", "scale"}}, report);
@@ -139,11 +140,11 @@ void check_mxfp4(const fs::path& file, Report& report) {
   for (std::size_t r = 0; r < matrix->grid.rows; ++r)
     for (std::size_t g = 0; g < matrix->grid.cols; ++g) {
       const float magnitude = range_of(input, matrix->shape, *matrix, r, g).magnitude();
-      scales.push_back(static_cast<std::uint8_t>(
-          pare::shared_exponent<pare::E2M1, pare::SharedExponent::nncf>(magnitude)));
+      scales.push_back(
+          static_cast<std::uint8_t>(pare::shared_exponent<pare::E2M1, pare::SharedExponent::nncf>(magnitude)));
       for (std::size_t c = g * 32; c < (g + 1) * 32; ++c)
-        found.push_back(static_cast<std::uint8_t>(
-            pare::E2M1::encode(input[r * shape[1] + c] / pare::E8M0::decode(scales.back()))));
+        found.push_back(
+            static_cast<std::uint8_t>(pare::E2M1::encode(input[r * shape[1] + c] / pare::E8M0::decode(scales.back()))));
     }
   report.equal("scale_f8e8m0 of input", vectors->values<std::uint8_t>("scale_f8e8m0"), scales);
   report.equal("codes of input", vectors->values<std::uint8_t>("codes"), found);

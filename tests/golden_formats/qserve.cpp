@@ -14,8 +14,7 @@ namespace fs = std::filesystem;
 void check_per_channel(const fs::path& file, Report& report) {
   const auto vectors = Vectors::open(file, report);
   if (!vectors) return;
-  const std::vector<NamedPart> names{
-      {"qweight", "qweight"}, {"s1_scales", "s1_scales"}, {"s1_szeros", "s1_szeros"}};
+  const std::vector<NamedPart> names{{"qweight", "qweight"}, {"s1_scales", "s1_scales"}, {"s1_szeros", "s1_szeros"}};
   const pare::QServePerChannel layout;
   const auto matrix = read(layout, *vectors, names, report);
   if (!matrix) return;
@@ -24,7 +23,8 @@ void check_per_channel(const fs::path& file, Report& report) {
   compare(*vectors, names, layout.write(*matrix), report);
 
   // With zero points instead of their products.
-  auto integers = pare::CodedMatrix::allocate(matrix->shape, matrix->format, matrix->block, pare::ShiftKind::zero_point);
+  auto integers =
+      pare::CodedMatrix::allocate(matrix->shape, matrix->format, matrix->block, pare::ShiftKind::zero_point);
   if (!integers) return report.check("memory", false, integers.error().message);
   std::copy_n(matrix->codes().data, matrix->codes_memory.size(), integers->codes().data);
   const auto zeros = vectors->values<std::uint8_t>("zero");
@@ -71,11 +71,10 @@ int protective_range() {
       for (int highest = lowest; highest <= range && stays; ++highest) {
         const int low = std::min(lowest, 0), high = std::max(highest, 0);
         const int scale = std::max(1, pare::round_to_int(static_cast<float>(high - low) / 15.0f));
-        const int zero =
-            std::clamp(pare::round_to_int(-static_cast<float>(low) / static_cast<float>(scale)), 0, 15);
+        const int zero = std::clamp(pare::round_to_int(-static_cast<float>(low) / static_cast<float>(scale)), 0, 15);
         for (const int value : {low, high}) {
-          const int code = std::clamp(
-              pare::round_to_int(static_cast<float>(value) / static_cast<float>(scale)) + zero, 0, 15);
+          const int code =
+              std::clamp(pare::round_to_int(static_cast<float>(value) / static_cast<float>(scale)) + zero, 0, 15);
           const int back = (code - zero) * scale;
           stays = stays && back >= -128 && back <= 127;
         }

@@ -1,4 +1,4 @@
-// 2:4 sparsity: compressed-tensors' bitmask and marlin-24.
+// 2:4 sparsity: compressed-tensors' bitmask, CUTLASS's metadata and marlin-24.
 #include <algorithm>
 #include <numeric>
 
@@ -6,6 +6,7 @@
 #include "layout_parts.hpp"
 #include "pare/layouts/marlin24.hpp"
 #include "pare/layouts/sparse_bitmask.hpp"
+#include "pare/layouts/sparse_cutlass.hpp"
 
 namespace golden {
 namespace {
@@ -99,10 +100,45 @@ void check_marlin24(const fs::path& file, Report& report) {
   report.equal("scale_perm_single", vectors->values<std::int32_t>("scale_perm_single"), single);
 }
 
+void check_cutlass(const fs::path& file, Report& report) {
+  const auto vectors = Vectors::open(file, report);
+  if (!vectors) return;
+  struct Kind {
+    std::string prefix;
+    int word_bits;
+    pare::PartType meta;
+  };
+  for (const Kind& kind : {Kind{"f16", 16, pare::PartType::int16}, Kind{"i8", 32, pare::PartType::int32}}) {
+    for (const bool reordered : {true, false}) {
+      const pare::Sparse24Cutlass layout{.reordered = reordered};
+      const std::vector<NamedPart> names{{kind.prefix + "_values", "values"},
+                                         {kind.prefix + (reordered ? "_meta" : "_meta_plain"), "meta"}};
+      auto views = parts(*vectors, names, report);
+      const auto dense = parts(*vectors, {{kind.prefix + "_dense", "weight"}}, report);
+      if (views.size() != 2 || dense.size() != 1) return;
+      views[1].type = kind.meta;  // the plain words are unsigned
+      const auto expanded = layout.read(views);
+      if (!expanded) return report.check("read", false, expanded.error().message);
+      report.equal(kind.prefix + "_dense", dense[0].bytes, expanded->view().bytes);
+      const auto written = layout.write(dense[0]);
+      if (!written) return report.check("write", false, written.error().message);
+      for (std::size_t i = 0; i < 2; ++i) report.equal(names[i].tensor, views[i].bytes, (*written)[i].view().bytes);
+    }
+    const auto shape = vectors->shape(kind.prefix + "_meta");
+    std::vector<std::int32_t> places;
+    for (std::size_t r = 0; r < shape[0]; ++r)
+      for (std::size_t c = 0; c < shape[1]; ++c)
+        places.push_back(static_cast<std::int32_t>(pare::cutlass24_place(r, c, shape[0], kind.word_bits)));
+    report.equal(kind.prefix + "_scatter_offsets", vectors->values<std::int32_t>(kind.prefix + "_scatter_offsets"),
+                 places);
+  }
+}
+
 }  // namespace
 
 std::span<const Check> sparse24_checks() {
   static constexpr Check checks[] = {{"sparse24/bitmask.safetensors", check_bitmask},
+                                     {"sparse24/cutlass.safetensors", check_cutlass},
                                      {"sparse24/marlin24_w4_g128.safetensors", check_marlin24}};
   return checks;
 }

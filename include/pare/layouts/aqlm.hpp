@@ -10,13 +10,13 @@ namespace pare {
 /// A weight matrix [out, in] of additive codebooks (Egiazarian et al., AQLM, 2024): each group of out_group x in_group
 /// weights is the sum of one vector out of each codebook, times the scale of its rows.
 struct AdditiveMatrix {
-  Shape shape;                  ///< of the weights
-  Shape group;                  ///< outputs and inputs that share codes
-  std::size_t codebooks = 0;    ///< vectors that are added up
-  std::size_t vectors = 0;      ///< in each codebook
-  Buffer codes_memory;          ///< uint16 [out / group.rows, in / group.cols, codebooks]
-  Buffer values_memory;         ///< float [codebooks, vectors, group.rows, group.cols]
-  Buffer scales_memory;         ///< float [out / group.rows]
+  Shape shape;                                ///< of the weights
+  Shape group;                                ///< outputs and inputs that share codes
+  std::size_t codebooks = 0;                  ///< vectors that are added up
+  std::size_t vectors = 0;                    ///< in each codebook
+  Buffer codes_memory;                        ///< uint16 [out / group.rows, in / group.cols, codebooks]
+  Buffer values_memory;                       ///< float [codebooks, vectors, group.rows, group.cols]
+  Buffer scales_memory;                       ///< float [out / group.rows]
   ScaleType value_type = ScaleType::float16;  ///< which all values and scales have
 
   [[nodiscard]] Shape grid() const noexcept { return {shape.rows / group.rows, shape.cols / group.cols}; }
@@ -42,8 +42,8 @@ struct AdditiveMatrix {
 };
 
 /// AQLM's files: `codes` int8 (for at most 8 bits) or int16 [out / og, in / ig, codebooks], each code less 2^bits where
-/// it is 2^(bits - 1) or more; `codebooks` of the model's type [codebooks, 2^bits, og, ig]; `scales` [out / og, 1, 1, 1].
-/// "1x16" has one codebook of 16 bits and groups of 8 inputs, "2x8" two of 8 bits.
+/// it is 2^(bits - 1) or more; `codebooks` of the model's type [codebooks, 2^bits, og, ig]; `scales` [out / og, 1, 1,
+/// 1]. "1x16" has one codebook of 16 bits and groups of 8 inputs, "2x8" two of 8 bits.
 struct Aqlm {
   static constexpr std::string_view name = "aqlm";
 
@@ -111,8 +111,8 @@ inline Result<std::vector<Part>> Aqlm::write(const AdditiveMatrix& matrix, std::
   const auto* const code_list = reinterpret_cast<const std::uint16_t*>(matrix.codes_memory.data());
   for (std::size_t i = 0; i < count; ++i) {
     if (code_list[i] >= matrix.vectors)
-      return detail::refuse(name, "code " + std::to_string(code_list[i]) + " of " + std::to_string(matrix.vectors) +
-                                      " vectors");
+      return detail::refuse(
+          name, "code " + std::to_string(code_list[i]) + " of " + std::to_string(matrix.vectors) + " vectors");
     const std::uint64_t stored = code_list[i] - (code_list[i] >= matrix.vectors / 2 ? matrix.vectors : 0);
     store_le(codes->bytes().data() + i * code_bytes, stored, code_bytes);
   }

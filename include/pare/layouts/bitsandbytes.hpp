@@ -63,14 +63,14 @@ constexpr std::uint8_t bnb_dynamic_code(float x) noexcept {
 struct Bitsandbytes4Bit {
   static constexpr std::string_view name = "bitsandbytes-4bit";
 
-  Shape shape{};                              ///< of the weight; {0, 0} to write the matrix's own
-  CodeFormat format = code_format<NF4>();     ///< or BnbFP4
-  std::size_t blocksize = 64;                 ///< elements that share an absmax
-  bool nested = false;                        ///< double quantization
-  float nested_offset = 0.0f;                 ///< the mean of the absmax: bnb_nested_offset()
-  std::size_t nested_blocksize = 256;         ///< absmax that share a nested one
-  std::span<const float> nested_absmax{};     ///< to write those of a file again; else the largest distances
-  bool round_scales = false;                  ///< take the nearest absmax that the nested ones allow; else exact ones
+  Shape shape{};                           ///< of the weight; {0, 0} to write the matrix's own
+  CodeFormat format = code_format<NF4>();  ///< or BnbFP4
+  std::size_t blocksize = 64;              ///< elements that share an absmax
+  bool nested = false;                     ///< double quantization
+  float nested_offset = 0.0f;              ///< the mean of the absmax: bnb_nested_offset()
+  std::size_t nested_blocksize = 256;      ///< absmax that share a nested one
+  std::span<const float> nested_absmax{};  ///< to write those of a file again; else the largest distances
+  bool round_scales = false;               ///< take the nearest absmax that the nested ones allow; else exact ones
 
   Result<CodedMatrix> read(std::span<const PartView> parts, std::pmr::memory_resource* memory = nullptr) const;
   Result<std::vector<Part>> write(const CodedMatrix& matrix, std::pmr::memory_resource* memory = nullptr) const;

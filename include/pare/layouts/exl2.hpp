@@ -22,8 +22,9 @@ struct Exl2 {
   static constexpr std::string_view name = "exl2";
   static constexpr std::size_t unit = 32;  ///< outputs are padded to a multiple
 
-  std::size_t outputs = 0;                             ///< of the weight; 0 for all columns of q_weight
-  std::span<const std::uint32_t> inverse_permutation{};  ///< to write: places of the inputs; else groups keep their order
+  std::size_t outputs = 0;  ///< of the weight; 0 for all columns of q_weight
+  std::span<const std::uint32_t>
+      inverse_permutation{};  ///< to write: places of the inputs; else groups keep their order
 
   Result<CodedMatrix> read(std::span<const PartView> parts, std::pmr::memory_resource* memory = nullptr) const;
   /// A group's bits follow from its zero point, 2^(bits - 1). Bits of q_scale_max that the division loses are free.
@@ -128,7 +129,8 @@ inline Result<CodedMatrix> Exl2::read(std::span<const PartView> parts, std::pmr:
 
   int most_bits = 2;
   for (const auto& group : *groups) most_bits = std::max(most_bits, group.bits);
-  auto matrix = CodedMatrix::allocate_groups({out, in}, unsigned_format(most_bits), count, ShiftKind::zero_point, memory);
+  auto matrix =
+      CodedMatrix::allocate_groups({out, in}, unsigned_format(most_bits), count, ShiftKind::zero_point, memory);
   if (!matrix) return matrix;
   matrix->scale_type = ScaleType::float16;
   // Which input each row of words holds.
@@ -153,8 +155,7 @@ inline Result<CodedMatrix> Exl2::read(std::span<const PartView> parts, std::pmr:
       if (auto done = unpack_codes(group.packing(), words, codes); !done) return done.error();
     const Half scale_unit(scale_at(*maxima, g) / 256.0f);
     for (std::size_t r = 0; r < out; ++r) {
-      for (std::size_t i = 0; i < group.rows; ++i)
-        matrix->codes()(r, input_of[group.first_row + i]) = codes(r, i);
+      for (std::size_t i = 0; i < group.rows; ++i) matrix->codes()(r, input_of[group.first_row + i]) = codes(r, i);
       const std::size_t at = (g * padded + r) / 2;
       matrix->scales()(r, g) = detail::exl2_scale((nibbles->bytes[at] >> (r % 2 * 4) & 15) + 1, scale_unit);
       matrix->shifts()(r, g) = static_cast<float>(1 << (group.bits - 1));
@@ -209,8 +210,8 @@ inline Result<std::vector<Part>> Exl2::write(const CodedMatrix& matrix, std::pmr
       const detail::Exl2Group& group = groups[matrix.group_of(c)];
       if (inverse_permutation.size() != in || place < group.first_row || place - group.first_row >= group.rows ||
           taken[place])
-        return Error{ErrorCode::invalid_argument, "pare: inverse_permutation does not put input " + std::to_string(c) +
-                                                      " into its group"};
+        return Error{ErrorCode::invalid_argument,
+                     "pare: inverse_permutation does not put input " + std::to_string(c) + " into its group"};
       taken[place] = true;
       place_of[c] = static_cast<std::uint32_t>(place);
     }
@@ -247,8 +248,8 @@ inline Result<std::vector<Part>> Exl2::write(const CodedMatrix& matrix, std::pmr
     for (std::size_t r = 0; r < out; ++r) scales[r] = matrix.scales()(r, g);
     const auto scale_unit = detail::exl2_unit(scales, roots);
     if (!scale_unit)
-      return detail::refuse(name, "the scales of group " + std::to_string(g) +
-                                      ": they are no squares, 1 to 256, times one float16");
+      return detail::refuse(
+          name, "the scales of group " + std::to_string(g) + ": they are no squares, 1 to 256, times one float16");
     store_le(maxima->bytes().data() + 2 * g, Half(static_cast<float>(*scale_unit) * 256.0f).bits, 2);
     for (std::size_t r = 0; r < out; ++r) {
       std::uint8_t& byte = nibbles->bytes()[(g * padded + r) / 2];

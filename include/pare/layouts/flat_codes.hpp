@@ -42,10 +42,9 @@ inline Result<void> expect_blocks_in_rows(const CodedMatrix& matrix, std::string
   const auto wanted = shape_of_blocks(shape == Shape{} ? matrix.shape : shape, block);
   if (!wanted) return wanted.error();
   if (*wanted == matrix.shape) return {};
-  return refuse(layout, "a matrix of " + std::to_string(matrix.shape.rows) + " x " +
-                            std::to_string(matrix.shape.cols) + " where blocks of " + std::to_string(block) +
-                            " elements need it as " + std::to_string(wanted->rows) + " x " +
-                            std::to_string(wanted->cols));
+  return refuse(layout, "a matrix of " + std::to_string(matrix.shape.rows) + " x " + std::to_string(matrix.shape.cols) +
+                            " where blocks of " + std::to_string(block) + " elements need it as " +
+                            std::to_string(wanted->rows) + " x " + std::to_string(wanted->cols));
 }
 
 }  // namespace detail
@@ -81,8 +80,8 @@ inline Result<void> unpack_flat(const PackedBytes& packed, const Packing& packin
   if (*bytes != packed.bytes.size())
     return Error{ErrorCode::invalid_argument, "pare: " + std::string(packed.name) + " has " +
                                                   std::to_string(packed.bytes.size()) + " bytes, not the " +
-                                                  std::to_string(*bytes) + " of " + std::to_string(codes.rows) +
-                                                  " x " + std::to_string(codes.cols) + " codes"};
+                                                  std::to_string(*bytes) + " of " + std::to_string(codes.rows) + " x " +
+                                                  std::to_string(codes.cols) + " codes"};
   if (flat.empty()) return {};
   return unpack_codes(packing, packed.bytes, flat);
 }

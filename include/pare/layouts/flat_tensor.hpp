@@ -62,10 +62,9 @@ inline Result<PartView> find_scale_list(std::span<const PartView> parts, std::st
     const auto found = find_part(parts, name, part.type, part.shape.size());
     if (!found) return found;
     if (found->bytes.size() / element_bytes(found->type) == count) return found;
-    return Error{ErrorCode::invalid_argument,
-                 "pare: " + std::string(name) + " has " +
-                     std::to_string(found->bytes.size() / element_bytes(found->type)) + " scales, not " +
-                     std::to_string(count)};
+    return Error{ErrorCode::invalid_argument, "pare: " + std::string(name) + " has " +
+                                                  std::to_string(found->bytes.size() / element_bytes(found->type)) +
+                                                  " scales, not " + std::to_string(count)};
   }
   return Error{ErrorCode::invalid_argument, "pare: " + std::string(name) + " is missing"};
 }

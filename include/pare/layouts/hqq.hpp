@@ -14,8 +14,8 @@ namespace pare {
 /// value is (code - zero) * scale, the zero any float.
 ///
 /// W_q is uint8 (int32 for 3 bits) and holds rows far apart together: with R rows and k codes in a word the rows
-/// r, r + R / k, r + 2 R / k, ... share a word, the first in the highest bits. For 3 bits k is 10, and R is filled up to
-/// a multiple of it. Codes of 5, 6 and 8 bits have a byte each.
+/// r, r + R / k, r + 2 R / k, ... share a word, the first in the highest bits. For 3 bits k is 10, and R is filled up
+/// to a multiple of it. Codes of 5, 6 and 8 bits have a byte each.
 ///
 /// The matrix is [out, in] where groups lie within its rows (axis 1) or are whole columns (axis 0); else it is the
 /// grouped one, whose elements lie in memory as those of the flattened weight.
@@ -45,7 +45,7 @@ struct Hqq {
 /// A group's grid by HQQ's rule without its optimizer.
 struct HqqParameters {
   float scale = 1.0f;
-  float zero = 0.0f;          ///< as it is stored: -lowest * inverse
+  float zero = 0.0f;           ///< as it is stored: -lowest * inverse
   float inverse_scale = 1.0f;  ///< at most 20000; 1 where the weights differ by no more than 0.0001
 };
 
@@ -72,10 +72,7 @@ inline std::uint8_t hqq_code(float x, const HqqParameters& p, int bits) noexcept
 }
 
 inline Packing Hqq::packing() const noexcept {
-  Packing packing{.bits = bits > 4 ? 8 : bits,
-                  .along = Along::outputs,
-                  .words = WordOrder::word_major,
-                  .across = true};
+  Packing packing{.bits = bits > 4 ? 8 : bits, .along = Along::outputs, .words = WordOrder::word_major, .across = true};
   switch (bits) {
     case 1:
       packing.order = detail::high_first<8>;
@@ -98,8 +95,9 @@ inline Packing Hqq::packing() const noexcept {
 
 inline Result<Shape> Hqq::grouped(Shape weights) const {
   if (bits < 1 || bits > 8 || bits == 7 || (axis != 0 && axis != 1) || group_size == 0)
-    return Error{ErrorCode::invalid_argument, "pare: hqq has 1 to 6 or 8 bits, groups along axis 0 or 1, and at least "
-                                              "one element in a group"};
+    return Error{ErrorCode::invalid_argument,
+                 "pare: hqq has 1 to 6 or 8 bits, groups along axis 0 or 1, and at least "
+                 "one element in a group"};
   std::size_t count = 0;
   if (!checked_multiply(weights.rows, weights.cols, count))
     return Error{ErrorCode::invalid_argument, "pare: the shape is larger than memory can be"};
@@ -132,8 +130,8 @@ inline Result<CodedMatrix> Hqq::read(std::span<const PartView> parts, std::pmr::
   if (auto unpacked = unpack_part(*words, packing(), codes); !unpacked) return unpacked.error();
   for (std::size_t i = 0; bits > 4 && bits < 8 && i < matrix->codes_memory.size(); ++i)
     if (codes.data[i] >> bits != 0)
-      return Error{ErrorCode::corrupt_data, "pare: W_q has code " + std::to_string(codes.data[i]) + " of " +
-                                                std::to_string(bits) + " bits"};
+      return Error{ErrorCode::corrupt_data,
+                   "pare: W_q has code " + std::to_string(codes.data[i]) + " of " + std::to_string(bits) + " bits"};
   const auto place = by_rows(matrix->grid);
   read_scales(*scales, *matrix, place);
   static_cast<void>(for_each_place(matrix->grid, [&](std::size_t r, std::size_t g) -> Result<void> {

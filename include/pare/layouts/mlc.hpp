@@ -72,11 +72,11 @@ inline Result<CodedMatrix> Mlc::read(std::span<const PartView> parts, std::pmr::
   if (!held) return held.error();
   const Shape shape{words->shape[by_row], columns != 0 ? columns : *held};
   const std::size_t groups = ceil_div(shape.cols, group_size);
-  if (auto fits = transposed ? expect_shape(*scales, {groups, shape.rows}) : expect_shape(*scales, {shape.rows, groups});
+  if (auto fits =
+          transposed ? expect_shape(*scales, {groups, shape.rows}) : expect_shape(*scales, {shape.rows, groups});
       !fits)
     return fits.error();
-  auto matrix =
-      CodedMatrix::allocate(shape, unsigned_format(bits), {1, group_size}, ShiftKind::zero_point, memory);
+  auto matrix = CodedMatrix::allocate(shape, unsigned_format(bits), {1, group_size}, ShiftKind::zero_point, memory);
   if (!matrix) return matrix;
   if (auto unpacked = unpack_part(*words, packing(), matrix->codes()); !unpacked) return unpacked.error();
   fill_shifts(*matrix, static_cast<float>(middle()));
@@ -100,10 +100,9 @@ inline Result<std::vector<Part>> Mlc::write(const CodedMatrix& matrix, std::pmr:
   auto words = pack_part("q_weight", PartType::uint32, packing(), bytes_view(*codes, matrix.shape), memory);
   if (!words) return words.error();
   const Shape list = grid->grid();
-  auto scales = transposed ? write_scales("q_scale", model_type(matrix), {list.cols, list.rows}, *grid,
-                                          by_columns(list), memory)
-                           : write_scales("q_scale", model_type(matrix), {list.rows, list.cols}, *grid, by_rows(list),
-                                          memory);
+  auto scales =
+      transposed ? write_scales("q_scale", model_type(matrix), {list.cols, list.rows}, *grid, by_columns(list), memory)
+                 : write_scales("q_scale", model_type(matrix), {list.rows, list.cols}, *grid, by_rows(list), memory);
   if (!scales) return scales.error();
   return collect(*std::move(words), *std::move(scales));
 }

@@ -18,10 +18,10 @@ struct OnnxLinear {
   static constexpr std::string_view name = "onnx:linear";
 
   StoredFormat elements = stored_int(8);
-  Shape shape{};                    ///< of x; to write, {0, 0} for the matrix's own
-  std::optional<int> axis{};        ///< 0 or 1: scales of rows, of columns, or of blocks along the axis; none: one scale
-  std::size_t block_size = 0;       ///< along the axis; 0 for a scale of each row (axis 0) or column (axis 1)
-  bool zero_points = true;          ///< to write integers: whether there is an x_zero_point; else zero points are 0
+  Shape shape{};               ///< of x; to write, {0, 0} for the matrix's own
+  std::optional<int> axis{};   ///< 0 or 1: scales of rows, of columns, or of blocks along the axis; none: one scale
+  std::size_t block_size = 0;  ///< along the axis; 0 for a scale of each row (axis 0) or column (axis 1)
+  bool zero_points = true;     ///< to write integers: whether there is an x_zero_point; else zero points are 0
 
   [[nodiscard]] constexpr Packing packing() const noexcept { return {.bits = elements.bits()}; }
 
@@ -89,7 +89,9 @@ constexpr BlockParameters matmulnbits_parameters(const Range& range, int bits, b
     const auto most = static_cast<float>((1 << bits) - 1);
     p.scale = (range.highest - range.lowest) / most;
     const float zero = p.scale == 0.0f ? 0.0f : -range.lowest / p.scale;
-    p.zero_point = static_cast<std::uint8_t>(round_to_int(zero < 0.0f ? 0.0f : zero > most ? most : zero,
+    p.zero_point = static_cast<std::uint8_t>(round_to_int(zero < 0.0f   ? 0.0f
+                                                          : zero > most ? most
+                                                                        : zero,
                                                           Rounding::nearest_away));
   }
   p.inverse = p.scale == 0.0f ? 0.0f : 1.0f / p.scale;
@@ -131,8 +133,9 @@ inline Result<detail::FlatTensor> OnnxLinear::tensor(Shape weights) const {
 
 inline Result<void> MatMulNBits::check() const {
   if ((bits == 2 || bits == 4 || bits == 8) && block_size >= 16 && (block_size & (block_size - 1)) == 0) return {};
-  return Error{ErrorCode::invalid_argument, "pare: onnx:matmulnbits has 2, 4 or 8 bits and blocks of a power of two, 16 "
-                                            "or more"};
+  return Error{ErrorCode::invalid_argument,
+               "pare: onnx:matmulnbits has 2, 4 or 8 bits and blocks of a power of two, 16 "
+               "or more"};
 }
 
 inline Result<void> MatMulNBits::read_zeros(std::span<const PartView> parts, CodedMatrix& matrix,

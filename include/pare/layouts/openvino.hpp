@@ -9,9 +9,9 @@
 namespace pare {
 
 /// The constants of a compressed weight in OpenVINO's IR as NNCF writes them: `weight`, bytes of the element type's
-/// stream (u1 with the first element in the highest bit, all others from the lowest bit on); `scale` float16, float32 or
-/// E8M0, one for each group of a row; `zero_point`, a stream like the weight, beside unsigned integers. Shape and types
-/// are in the IR's XML: the members. The value is (code - zero point) * scale.
+/// stream (u1 with the first element in the highest bit, all others from the lowest bit on); `scale` float16, float32
+/// or E8M0, one for each group of a row; `zero_point`, a stream like the weight, beside unsigned integers. Shape and
+/// types are in the IR's XML: the members. The value is (code - zero point) * scale.
 struct OpenVino {
   static constexpr std::string_view name = "openvino";
 
@@ -42,8 +42,8 @@ struct OpenVino {
   [[nodiscard]] Result<detail::FlatTensor> tensor(Shape weights) const {
     const std::size_t columns = group_size != 0 ? group_size : detail::row_length(weights);
     if (weights.cols % columns != 0)
-      return Error{ErrorCode::invalid_argument, "pare: " + std::to_string(weights.cols) +
-                                                    " columns are no groups of " + std::to_string(columns)};
+      return Error{ErrorCode::invalid_argument,
+                   "pare: " + std::to_string(weights.cols) + " columns are no groups of " + std::to_string(columns)};
     detail::FlatTensor flat{.layout = name,
                             .elements = elements,
                             .packing = packing(),
@@ -75,7 +75,8 @@ constexpr std::uint8_t nncf_symmetric_code(float x, float scale, int bits) noexc
 }
 
 /// The grid of a group by NNCF's asymmetric rule: scale = (highest - lowest) / (2^bits - 1), at least the machine
-/// epsilon, zero point = -round(lowest / scale), ties to even, within the codes. The range is that of the weights alone.
+/// epsilon, zero point = -round(lowest / scale), ties to even, within the codes. The range is that of the weights
+/// alone.
 constexpr BlockParameters nncf_asymmetric_parameters(float lowest, float highest, int bits) noexcept {
   constexpr float epsilon = 0x1p-23f;
   BlockParameters p;

@@ -96,8 +96,8 @@ struct QServePerGroup {
 
  private:
   [[nodiscard]] std::size_t place(std::size_t n) const noexcept {
-    return n / 32 * 32 + (order == QServeOrder::kernel ? 4 * (n % 8) + n % 32 / 8
-                                                       : n % 32 / 16 * 16 + 2 * (n % 8) + n / 8 % 2);
+    return n / 32 * 32 +
+           (order == QServeOrder::kernel ? 4 * (n % 8) + n % 32 / 8 : n % 32 / 16 * 16 + 2 * (n % 8) + n / 8 % 2);
   }
   [[nodiscard]] Result<float> channel_scale(const ScaleGrid& grid, std::size_t row) const;
 };

@@ -169,8 +169,7 @@ inline Result<std::uint32_t> ScaleGrid::offset_code(std::size_t r, std::size_t g
 }
 
 inline Result<std::uint32_t> ScaleGrid::shift_code(std::size_t r, std::size_t g, ScaleType type) const {
-  const float shift =
-      matrix_->shift_kind == ShiftKind::none ? 0.0f : matrix_->shifts()(source_row(r), source_group(g));
+  const float shift = matrix_->shift_kind == ShiftKind::none ? 0.0f : matrix_->shifts()(source_row(r), source_group(g));
   if (const auto code = encode_scale(type, shift)) return *code;
   return refusal("zero point", r, g, text(shift) + " is no " + std::string(scale_type_name(type)));
 }
