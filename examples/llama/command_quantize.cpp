@@ -21,8 +21,8 @@ pare::Result<Report> quantize_to_gguf(const WeightFiles& files, const QuantizeCo
   if (!config) return config.error();
   const auto tokenizer = load_tokenizer(files, *config, command.tokenizer);
   if (!tokenizer) return tokenizer.error();
-  const auto model =
-      write_gguf(files, *tokenizer, command.output, *type, command.overwrite, desk.executor, ProgressBar("quantizing"));
+  const auto model = write_gguf(files, *tokenizer, command.output, {*type}, command.overwrite, desk.executor,
+                                ProgressBar("quantizing"));
   if (!model) return model.error();
   desk.say(compression_text(files, *model, command.output));
   Report kept = Report::array();

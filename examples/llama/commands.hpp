@@ -36,6 +36,16 @@ struct QuantizeCommand {
 /// Writes the model with packed linear layers.
 pare::Result<Report> run(const QuantizeCommand& command, const Desk& desk);
 
+struct ConvertCommand {
+  std::filesystem::path model;
+  std::filesystem::path output;
+  std::string layout;  ///< of convertible_layouts(), or "gguf:TYPE"
+  std::filesystem::path tokenizer;
+  io::Overwrite overwrite = io::Overwrite::no;
+};
+/// Writes a quantized model in another layout, its codes as they are.
+pare::Result<Report> run(const ConvertCommand& command, const Desk& desk);
+
 struct PruneCommand {
   std::filesystem::path model;
   std::filesystem::path output;

@@ -10,6 +10,7 @@
 
 #include "io/file.hpp"
 #include "io/json.hpp"
+#include "io/weight_layout.hpp"
 
 namespace llama {
 using nlohmann::json;
@@ -165,8 +166,9 @@ void check_architecture(Fields& fields, const Config& config) {
   if (activation != "silu") fields.unsupported(fmt::format("hidden_act {} is not supported", io::quote(activation)));
   for (const char* key : {"attention_bias", "mlp_bias"})
     if (fields.flag(key, false)) fields.unsupported(fmt::format("{} is not supported", key));
-  if (fields.find("quantization_config") != nullptr)
-    fields.unsupported("a quantization_config is not supported: the weights are quantized already");
+  if (const nlohmann::json* quantization = fields.find("quantization_config"))
+    if (const auto layout = io::WeightLayout::described(*quantization); !layout)
+      fields.unsupported(layout.error().message);
 }
 
 void check_sizes(Fields& fields, const Config& config) {

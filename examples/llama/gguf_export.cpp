@@ -14,6 +14,7 @@
 
 #include "io/gguf_writer.hpp"
 #include "io/json.hpp"
+#include "llama/coded_layers.hpp"
 #include "llama/elements.hpp"
 #include "llama/gguf_metadata.hpp"
 #include "llama/gguf_names.hpp"
@@ -73,7 +74,9 @@ struct Plan {
   std::uint64_t bytes = 0;  ///< of the source's tensors
 };
 
-Result<Plan> make_plan(const WeightFiles& files, const Config& config, GgmlType type) {
+Result<Plan> make_plan(const WeightFiles& files, const Config& config, const GgufTarget& target) {
+  const GgmlType type = target.type;
+  const bool converted = target.linears == GgufLinears::converted;
   Plan plan;
   bool fits = false, linears = false;
   for (const ListedTensor& tensor : files.tensors()) {
@@ -86,18 +89,20 @@ Result<Plan> make_plan(const WeightFiles& files, const Config& config, GgmlType 
     Planned planned{tensor.name, {name, GgmlType::f32, tensor.shape}};
     if (is_block_linear(config, tensor.name)) {
       planned.linear = linears = true;
-      planned.info.type = fitting(type, tensor.shape.back());
+      planned.info.type = converted ? type : fitting(type, tensor.shape.back());
       if (planned.info.type == type)
         fits = true;
       else
         plan.kept.push_back({name, tensor.shape.back()});
     } else if (tensor.shape.size() == 2) {
-      planned.info.type = vocabulary_type(type, tensor.shape.back());
+      planned.info.type = !converted                       ? vocabulary_type(type, tensor.shape.back())
+                          : tensor.dtype == io::DType::f16 ? GgmlType::f16
+                                                           : GgmlType::f32;
     }
     plan.bytes += io::byte_count(tensor.dtype, tensor.shape).value_or(0);
     plan.tensors.push_back(std::move(planned));
   }
-  if (linears && !fits) {
+  if (linears && !fits && !converted) {
     const io::GgmlTypeInfo& info = io::info_of(type);
     return Error{
         ErrorCode::unsupported,
@@ -144,6 +149,22 @@ std::vector<std::byte> as_elements(std::span<const float> values) {
   return bytes;
 }
 
+/// The blocks that hold a layer's codes exactly, its rows in GGUF's order.
+Result<std::vector<std::byte>> converted_blocks(const WeightFiles& files, const Config& config,
+                                                const Planned& planned) {
+  auto matrix = files.read_coded(planned.source);
+  if (!matrix) return matrix.error();
+  if (rotary_heads(config, planned.source) != 0) {
+    std::vector<std::size_t> sources(matrix->shape.rows);
+    for (std::size_t r = 0; r < sources.size(); ++r) sources[r] = rotary_row(r, config.head_dim);
+    matrix = with_rows(*matrix, sources);
+  }
+  auto blocks = matrix ? gguf_blocks(planned.info.type, *matrix) : matrix.error();
+  if (blocks) return blocks;
+  return Error{blocks.error().code,
+               fmt::format("{}: tensor {}: {}", files.name(), io::quote(planned.source), blocks.error().message)};
+}
+
 /// The bytes of values in a type, and what they decode to where that is another value.
 struct Encoded {
   std::vector<std::byte> bytes;
@@ -182,14 +203,21 @@ Result<GgmlType> gguf_type(std::string_view name) {
                fmt::format("unknown GGUF type \"{}\"; the known ones are {}", name, fmt::join(known, ", "))};
 }
 
-Result<GgufModel> write_gguf(const WeightFiles& files, const Tokenizer& tokenizer, const fs::path& path, GgmlType type,
-                             io::Overwrite overwrite, pare::Executor executor, io::ProgressCallback progress) {
+Result<GgufModel> write_gguf(const WeightFiles& files, const Tokenizer& tokenizer, const fs::path& path,
+                             const GgufTarget& target, io::Overwrite overwrite, pare::Executor executor,
+                             io::ProgressCallback progress) {
   if (auto free = check_output(path, overwrite); !free) return std::move(free).error();
   const auto config = files.config();
   if (!config) return config.error();
   if (auto complete = check_weights(files, *config); !complete) return std::move(complete).error();
-  if (auto floats = files.require_floats(); !floats) return std::move(floats).error();
-  auto plan = make_plan(files, *config, type);
+  const GgmlType type = target.type;
+  const bool converted = target.linears == GgufLinears::converted;
+  if (converted && io::info_of(type).plain)
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("gguf:{} has no blocks of codes; quantize writes it", lower(io::info_of(type).name))};
+  if (!converted)
+    if (auto floats = files.require_floats(); !floats) return std::move(floats).error();
+  auto plan = make_plan(files, *config, target);
   if (!plan) return std::move(plan).error();
   const std::string name = fs::absolute(files.folder()).lexically_normal().filename().string();
   const auto metadata = gguf_metadata(*config, tokenizer, name.empty() ? "model" : name, file_type(type));
@@ -205,6 +233,13 @@ Result<GgufModel> write_gguf(const WeightFiles& files, const Tokenizer& tokenize
   model.kept = std::move(plan->kept);
   std::uint64_t done = 0;
   for (const Planned& planned : plan->tensors) {
+    if (converted && planned.linear) {
+      const auto blocks = converted_blocks(files, *config, planned);
+      if (!blocks) return blocks.error();
+      if (auto written = writer->write(planned.info.name, *blocks); !written) return std::move(written).error();
+      model.tensors.push_back({planned.info.name, planned.info.shape, blocks->size(), 0, {}});
+      continue;
+    }
     const auto values = planned.source.empty() ? Result<std::vector<float>>(rotary_factors(*config))
                                                : read_values(files, *config, planned.source);
     if (!values) return values.error();

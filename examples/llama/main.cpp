@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -13,6 +14,7 @@
 
 #include "io/thread_pool.hpp"
 #include "llama/commands.hpp"
+#include "llama/convert.hpp"
 #include "pare/schemes/schemes.hpp"
 
 namespace {
@@ -25,6 +27,7 @@ struct Arguments {
   std::size_t threads = 0;
   bool json = false;
   llama::QuantizeCommand quantize;
+  llama::ConvertCommand convert;
   llama::PruneCommand prune;
   llama::PerplexityCommand perplexity;
   llama::GenerateCommand generate;
@@ -68,6 +71,13 @@ void add_commands(CLI::App& app, Arguments& arguments) {
       ->default_val("pare");
   command->add_option("--tokenizer", arguments.quantize.tokenizer, tokenizer_help);
   command->footer(scheme_list());
+
+  command = add_command(app, arguments, "convert", "Write a quantized model in another layout, codes as they are");
+  command->add_option("MODEL", arguments.convert.model, model_help)->required();
+  add_output(command, arguments.convert.output, arguments.convert.overwrite);
+  command->add_option("--layout", arguments.convert.layout, "What to write; the list is below")->required();
+  command->add_option("--tokenizer", arguments.convert.tokenizer, tokenizer_help);
+  command->footer(fmt::format("Layouts: gguf:TYPE {}\n", fmt::join(llama::convertible_layouts(), " ")));
 
   command = add_command(app, arguments, "prune", "Write the model with pruned linear layers");
   command->add_option("MODEL", arguments.prune.model, model_help)->required();
@@ -129,6 +139,7 @@ void add_commands(CLI::App& app, Arguments& arguments) {
 
 pare::Result<llama::Report> run_command(const std::string& name, const Arguments& arguments, const llama::Desk& desk) {
   if (name == "quantize") return run(arguments.quantize, desk);
+  if (name == "convert") return run(arguments.convert, desk);
   if (name == "prune") return run(arguments.prune, desk);
   if (name == "perplexity") return run(arguments.perplexity, desk);
   if (name == "generate") return run(arguments.generate, desk);

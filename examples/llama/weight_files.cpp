@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "io/json.hpp"
+#include "llama/coded_layers.hpp"
 #include "llama/elements.hpp"
 #include "llama/gguf_metadata.hpp"
 #include "llama/gguf_names.hpp"
@@ -61,16 +62,20 @@ std::string to_llama2c(std::string_view name) {
   return rename(name, "model.layers.", "layers.", &Renaming::hugging_face, &Renaming::llama2c);
 }
 
-/// Brings the rows of a query or key matrix from llama2.c's order, where the two rows of a rotary pair are neighbours,
-/// to that of Hugging Face, where they are half a head apart.
+/// The row of llama2.c's and GGUF's order, where the two rows of a rotary pair are neighbours, that is row `row` of
+/// Hugging Face's, where they are half a head apart.
+std::size_t interleaved_row(std::size_t row, std::size_t head_dim) {
+  const std::size_t in_head = row % head_dim;
+  return row - in_head + in_head % (head_dim / 2) * 2 + in_head / (head_dim / 2);
+}
+
+/// Brings the rows of a query or key matrix to Hugging Face's order.
 std::vector<float> halve_pairs(const std::vector<float>& interleaved, std::size_t cols, std::size_t head_dim) {
   std::vector<float> halves(interleaved.size());
   const std::size_t rows = interleaved.size() / cols;
-  for (std::size_t r = 0; r < rows; ++r) {
-    const std::size_t in_head = r % head_dim;
-    const std::size_t from = r - in_head + in_head % (head_dim / 2) * 2 + in_head / (head_dim / 2);
-    std::memcpy(halves.data() + r * cols, interleaved.data() + from * cols, cols * sizeof(float));
-  }
+  for (std::size_t r = 0; r < rows; ++r)
+    std::memcpy(halves.data() + r * cols, interleaved.data() + interleaved_row(r, head_dim) * cols,
+                cols * sizeof(float));
   return halves;
 }
 
@@ -88,6 +93,37 @@ Result<Tensor> read_llama2c(const io::Llama2cFile& file, std::string_view name) 
   tensor.owned = std::make_shared<const std::vector<float>>(std::move(values));
   tensor.bytes = std::as_bytes(std::span(*tensor.owned));
   return tensor;
+}
+
+/// The rows of a head, where GGUF has those of the tensor in an order of its own; else 0.
+Result<std::size_t> rotary_head_dim(const std::vector<io::GgufFile>& shards, const io::GgufTensor& stored,
+                                    std::string_view name) {
+  const bool query = name.ends_with("q_proj.weight"), key = name.ends_with("k_proj.weight");
+  if (!query && !key) return std::size_t{0};
+  const auto config = config_from_gguf(shards.front());
+  if (!config) return config.error();
+  const std::size_t rows = (query ? config->heads : config->kv_heads) * config->head_dim;
+  if (stored.shape.size() == 2 && stored.shape.front() == rows) return config->head_dim;
+  return Error{ErrorCode::corrupt_data,
+               fmt::format("{}: tensor {}: {} rows where the heads have {}", shards.front().name(),
+                           io::quote(stored.name), stored.shape.empty() ? 0 : stored.shape.front(), rows)};
+}
+
+Result<pare::CodedMatrix> read_coded_gguf(const std::vector<io::GgufFile>& shards, std::string_view name) {
+  for (const io::GgufFile& shard : shards) {
+    const io::GgufTensor* stored = shard.find(to_gguf_name(name));
+    if (stored == nullptr) continue;
+    auto matrix = coded_matrix(*stored);
+    shard.release(stored->bytes);
+    if (!matrix) return matrix;
+    const auto head_dim = rotary_head_dim(shards, *stored, name);
+    if (!head_dim) return head_dim.error();
+    if (*head_dim == 0) return matrix;
+    std::vector<std::size_t> sources(matrix->shape.rows);
+    for (std::size_t r = 0; r < sources.size(); ++r) sources[r] = interleaved_row(r, *head_dim);
+    return with_rows(*matrix, sources);
+  }
+  return Error{ErrorCode::corrupt_data, "there is no such tensor"};
 }
 
 /// The values of a tensor, with queries and keys in Hugging Face's order.
@@ -112,23 +148,33 @@ Result<Tensor> read_gguf(const std::vector<io::GgufFile>& shards, std::string_vi
                      fmt::format("{}: tensor {}: {}", shard.name(), io::quote(stored->name), done.error().message)};
     }
     shard.release(stored->bytes);
-    const bool query = name.ends_with("q_proj.weight"), key = name.ends_with("k_proj.weight");
-    if (query || key) {
-      const auto config = config_from_gguf(shards.front());
-      if (!config) return config.error();
-      const std::size_t rows = (query ? config->heads : config->kv_heads) * config->head_dim;
-      if (stored->shape.size() != 2 || stored->shape.front() != rows)
-        return Error{ErrorCode::corrupt_data,
-                     fmt::format("{}: tensor {}: {} rows where the heads have {}", shard.name(),
-                                 io::quote(stored->name), stored->shape.empty() ? 0 : stored->shape.front(), rows)};
-      values = halve_pairs(values, stored->shape.back(), config->head_dim);
-    }
+    const auto head_dim = rotary_head_dim(shards, *stored, name);
+    if (!head_dim) return head_dim.error();
+    if (*head_dim != 0) values = halve_pairs(values, stored->shape.back(), *head_dim);
     Tensor tensor{{{std::string(name), io::DType::f32, stored->shape}, {}}, nullptr};
     tensor.owned = std::make_shared<const std::vector<float>>(std::move(values));
     tensor.bytes = std::as_bytes(std::span(*tensor.owned));
     return tensor;
   }
   return Error{ErrorCode::corrupt_data, fmt::format("{}: has no tensor {}", shards.front().name(), io::quote(name))};
+}
+
+Error in_tensor(std::string_view file, std::string_view tensor, const Error& error) {
+  return {error.code, fmt::format("{}: tensor {}: {}", file, io::quote(tensor), error.message)};
+}
+
+/// The parts of the layer with that weight, named by what follows the layer's name; those of types that no layout has
+/// are left out.
+std::vector<pare::PartView> part_views(std::string_view weight, const std::vector<const io::TensorView*>& tensors) {
+  const std::size_t prefix = weight.rfind('.') + 1;
+  std::vector<pare::PartView> parts;
+  for (const io::TensorView* tensor : tensors)
+    if (const auto type = io::part_type(tensor->dtype))
+      parts.push_back({std::string_view(tensor->name).substr(prefix),
+                       *type,
+                       tensor->shape,
+                       {reinterpret_cast<const std::uint8_t*>(tensor->bytes.data()), tensor->bytes.size()}});
+  return parts;
 }
 
 }  // namespace
@@ -179,6 +225,10 @@ Result<WeightFiles> WeightFiles::open_checkpoint(const fs::path& model) {
   const auto& shards = std::get<io::Checkpoint>(files.source_).files();
   for (const io::CheckpointFile& shard : shards) files.file_bytes_ += static_cast<std::size_t>(shard.bytes);
 
+  if (auto done = files.find_layers(); !done) return std::move(done).error();
+  for (const auto& [name, layer] : files.layers_)
+    for (const io::TensorView* part : layer) parts.insert(part->name);
+
   for (const io::TensorView* tensor : std::get<io::Checkpoint>(files.source_).tensors()) {
     if (const auto packed_here = by_first_part.find(tensor->name); packed_here != by_first_part.end())
       files.tensors_.push_back(packed_here->second);
@@ -187,6 +237,37 @@ Result<WeightFiles> WeightFiles::open_checkpoint(const fs::path& model) {
   }
   files.index();
   return files;
+}
+
+Result<void> WeightFiles::find_layers() {
+  const auto text = io::MappedFile::open(folder_ / "config.json");
+  if (!text) return {};  // config() says what is wrong with it
+  const auto json = io::parse_json({reinterpret_cast<const char*>(text->bytes().data()), text->bytes().size()},
+                                   (folder_ / "config.json").string());
+  if (!json || !json->is_object() || !json->contains("quantization_config")) return {};
+  auto layout = io::WeightLayout::described((*json)["quantization_config"]);
+  const auto config = this->config();
+  if (!layout || !config) return {};
+  const io::Checkpoint& checkpoint = std::get<io::Checkpoint>(source_);
+  std::map<std::string, ExpectedTensor, std::less<>> expected;
+  for (std::size_t layer = 0; layer < config->layers; ++layer)
+    for (const LinearRole role : linear_roles) {
+      ExpectedTensor tensor = expected_linear(*config, layer, role);
+      std::string prefix = tensor.name.substr(0, tensor.name.rfind('.'));
+      if (checkpoint.find(fmt::format("{}.{}", prefix, layout->marker())) != nullptr)
+        expected.emplace(std::move(prefix), std::move(tensor));
+    }
+  for (const io::TensorView* tensor : checkpoint.tensors())
+    for (std::size_t dot = tensor->name.find('.'); dot != std::string::npos; dot = tensor->name.find('.', dot + 1))
+      if (const auto layer = expected.find(std::string_view(tensor->name).substr(0, dot)); layer != expected.end())
+        layers_[layer->second.name].push_back(tensor);
+  for (const auto& [prefix, tensor] : expected) {
+    ListedTensor listed{{tensor.name, io::DType::f32, tensor.shape}, std::string(layout->name()), false, 0};
+    for (const io::TensorView* part : layers_[tensor.name]) listed.bytes += part->bytes.size();
+    tensors_.push_back(std::move(listed));
+  }
+  layout_ = *std::move(layout);
+  return {};
 }
 
 Result<WeightFiles> WeightFiles::open_llama2c(const fs::path& model) {
@@ -283,9 +364,34 @@ Result<void> WeightFiles::require_floats() const {
 Result<Tensor> WeightFiles::read(std::string_view name) const {
   if (const auto* file = std::get_if<io::Llama2cFile>(&source_)) return read_llama2c(*file, name);
   if (const auto* shards = std::get_if<std::vector<io::GgufFile>>(&source_)) return read_gguf(*shards, name);
+  if (const auto layer = layers_.find(name); layer != layers_.end()) {
+    const ListedTensor& listed = *find(name);
+    auto values = layout_->read_values(part_views(name, layer->second), {listed.shape[0], listed.shape[1]});
+    if (!values) return in_tensor(name_, name, values.error());
+    Tensor tensor{{listed, {}}, std::make_shared<const std::vector<float>>(*std::move(values))};
+    tensor.bytes = std::as_bytes(std::span(*tensor.owned));
+    return tensor;
+  }
   const auto tensor = std::get<io::Checkpoint>(source_).require(name);
   if (!tensor) return tensor.error();
   return Tensor{**tensor, nullptr};
+}
+
+Result<pare::CodedMatrix> WeightFiles::read_coded(std::string_view name) const {
+  auto codes = [&]() -> Result<pare::CodedMatrix> {
+    if (const auto* shards = std::get_if<std::vector<io::GgufFile>>(&source_)) return read_coded_gguf(*shards, name);
+    if (const auto layer = layers_.find(name); layer != layers_.end()) {
+      const ListedTensor& listed = *find(name);
+      return layout_->read(part_views(name, layer->second), {listed.shape[0], listed.shape[1]});
+    }
+    if (std::ranges::find(packed_, name, &io::PackedEntry::name) == packed_.end())
+      return Error{ErrorCode::unsupported, "has no codes; quantize the model first"};
+    const auto packed = read_packed(name);
+    if (!packed) return packed.error();
+    return coded_matrix(*packed);
+  }();
+  if (!codes) return in_tensor(name_, name, codes.error());
+  return codes;
 }
 
 Result<io::PackedMatrix> WeightFiles::read_packed(std::string_view name) const {

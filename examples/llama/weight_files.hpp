@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 #include "io/gguf.hpp"
 #include "io/llama2c.hpp"
 #include "io/packed_matrix.hpp"
+#include "io/weight_layout.hpp"
 #include "llama/architecture.hpp"
 #include "llama/config.hpp"
 
@@ -27,14 +29,15 @@ struct Tensor : io::TensorView {
 /// What is known of a tensor before it is read. A packed one is listed once, for all its parts.
 struct ListedTensor : io::TensorInfo {
   std::string scheme;     ///< of pare's catalog where `packed`; "int8-gN" for llama2.c's codes, GGUF's name for its
-                          ///< blocks; else empty
+                          ///< blocks, that of another layout; else empty
   bool packed = false;    ///< read_packed() reads it, and not read(), which gives tensors of `dtype`
   std::size_t bytes = 0;  ///< in the file
 };
 
 /// The weights of a model on disk: whatever io::Checkpoint opens, or a llama2.c .bin, read tensor by tensor under
-/// Hugging Face names. The rotary halves of llama2.c's and GGUF's queries and keys come in Hugging Face's order; GGUF's
-/// tensors come as F32, whatever their blocks.
+/// Hugging Face names. The rotary halves of llama2.c's and GGUF's queries and keys come in Hugging Face's order. GGUF's
+/// tensors come as F32, whatever their blocks, as do linear layers in a layout that config.json's quantization_config
+/// describes: each is one tensor, whatever its parts.
 class WeightFiles {
  public:
   /// Opens MODEL; every file is validated, no tensor is read.
@@ -66,6 +69,10 @@ class WeightFiles {
   /// Reads a tensor that is packed; the matrix lasts as long as these files do.
   [[nodiscard]] pare::Result<io::PackedMatrix> read_packed(std::string_view name) const;
 
+  /// The codes of a linear layer, whatever quantized it, rows in Hugging Face's order. Error: unsupported where it has
+  /// none.
+  [[nodiscard]] pare::Result<pare::CodedMatrix> read_coded(std::string_view name) const;
+
   /// Lets the system drop the pages of a tensor that has been read.
   void release(std::span<const std::byte> bytes) const noexcept;
 
@@ -90,12 +97,16 @@ class WeightFiles {
   static pare::Result<WeightFiles> open_checkpoint(const std::filesystem::path& model);
   static pare::Result<WeightFiles> open_llama2c(const std::filesystem::path& model);
   static pare::Result<WeightFiles> open_gguf(const std::filesystem::path& model);
+  /// Lists the layers in a layout of another tool; nothing where config.json has no quantization_config.
+  pare::Result<void> find_layers();
   void index();
 
   Source source_;
   std::filesystem::path folder_;
   std::string name_;
   std::size_t file_bytes_ = 0;
+  std::optional<io::WeightLayout> layout_;
+  std::map<std::string, std::vector<const io::TensorView*>, std::less<>> layers_;  ///< parts by the weight's name
   std::vector<ListedTensor> tensors_;
   std::vector<io::PackedEntry> packed_;
   std::map<std::string, std::size_t, std::less<>> by_name_;  ///< indices into tensors_

@@ -51,6 +51,19 @@ struct Aqlm {
   Result<std::vector<Part>> write(const AdditiveMatrix& matrix, std::pmr::memory_resource* memory = nullptr) const;
 };
 
+namespace detail {
+
+inline Result<void> check_codebooks(const AdditiveMatrix& matrix) {
+  const std::size_t vectors = matrix.vectors;
+  if (vectors >= 2 && vectors <= 65536 && (vectors & (vectors - 1)) == 0 && matrix.codebooks != 0 &&
+      matrix.group.rows != 0 && matrix.group.cols != 0)
+    return {};
+  return Error{ErrorCode::invalid_argument,
+               "pare: codebooks has no 2 to 65536 vectors, a power of two, or no values in them"};
+}
+
+}  // namespace detail
+
 inline Result<AdditiveMatrix> Aqlm::read(std::span<const PartView> parts, std::pmr::memory_resource* memory) const {
   const auto books = find_float_part(parts, "codebooks", 4);
   if (!books) return books.error();
@@ -62,10 +75,7 @@ inline Result<AdditiveMatrix> Aqlm::read(std::span<const PartView> parts, std::p
   matrix.group = {books->shape[2], books->shape[3]};
   matrix.value_type = scale_type(books->type).value_or(ScaleType::float16);
   const std::size_t last = matrix.vectors - 1;
-  if (matrix.vectors < 2 || matrix.vectors > 65536 || (matrix.vectors & last) != 0 || matrix.codebooks == 0 ||
-      matrix.group.rows == 0 || matrix.group.cols == 0)
-    return Error{ErrorCode::invalid_argument,
-                 "pare: codebooks has no 2 to 65536 vectors, a power of two, or no values in them"};
+  if (auto good = detail::check_codebooks(matrix); !good) return good.error();
   const PartType code_type = matrix.vectors > 256 ? PartType::int16 : PartType::int8;
   const auto codes = find_part(parts, "codes", code_type, 3);
   if (!codes) return codes.error();
@@ -102,6 +112,8 @@ inline Result<AdditiveMatrix> Aqlm::read(std::span<const PartView> parts, std::p
 }
 
 inline Result<std::vector<Part>> Aqlm::write(const AdditiveMatrix& matrix, std::pmr::memory_resource* memory) const {
+  if (auto good = detail::check_codebooks(matrix); !good) return good.error();
+  if (auto good = expect_multiples(name, matrix.shape, matrix.group); !good) return good.error();
   const Shape grid = matrix.grid();
   const PartType code_type = matrix.vectors > 256 ? PartType::int16 : PartType::int8;
   const PartType type = part_type(matrix.value_type);

@@ -41,6 +41,7 @@ inline constexpr std::array<float, 256> bnb_dynamic_map = [] {
 
 /// The code of the nearest value of the dynamic map, the lower of two that are as near; NaN gives code 0.
 constexpr std::uint8_t bnb_dynamic_code(float x) noexcept {
+  if (x > bnb_dynamic_map.back()) return 255;
   std::size_t nearest = 0;
   float distance = x < bnb_dynamic_map[0] ? bnb_dynamic_map[0] - x : x - bnb_dynamic_map[0];
   for (std::size_t code = 1; code < bnb_dynamic_map.size(); ++code) {
@@ -150,6 +151,7 @@ inline Result<CodedMatrix> Bitsandbytes4Bit::read(std::span<const PartView> part
       return Error{ErrorCode::unsupported, "pare: weight.quant_map has " + text(scale_at(*map, code)) + " for code " +
                                                std::to_string(code) + " where " + std::string(format.name) + " has " +
                                                text(format.values[code])};
+  if (auto fits = expect_flat(*weight, packing(), *codes_shape); !fits) return fits.error();
   auto matrix = CodedMatrix::allocate(*codes_shape, format, {1, blocksize}, ShiftKind::none, memory);
   if (!matrix) return matrix;
   if (auto unpacked = unpack_flat(*weight, packing(), matrix->codes()); !unpacked) return unpacked.error();
@@ -275,9 +277,11 @@ inline Result<std::vector<Part>> BitsandbytesInt8::write(const CodedMatrix& matr
   return collect(*std::move(weight), *std::move(absmax), *std::move(order));
 }
 
-/// The code of a weight in such a row: round(x * 127 / absmax), ties to even, 128 added; of 0 in a row of zeros.
+/// The code of a weight in such a row: round(x * 127 / absmax), ties to even, within int8, 128 added; of 0 in a row of
+/// zeros and for NaN.
 constexpr std::uint8_t bnb_int8_code(float x, float absmax) noexcept {
-  return static_cast<std::uint8_t>(absmax == 0.0f ? 128 : round_to_int(x * (127.0f / absmax)) + 128);
+  const std::int32_t q = absmax == 0.0f ? 0 : round_to_int(x * (127.0f / absmax));
+  return static_cast<std::uint8_t>((q < -128 ? -128 : q > 127 ? 127 : q) + 128);
 }
 
 }  // namespace pare

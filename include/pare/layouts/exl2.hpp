@@ -68,7 +68,7 @@ inline std::optional<Half> exl2_unit(std::span<const float> scales, std::span<st
       nibbles[i] = static_cast<std::uint8_t>(r - 1);
       exact = exl2_scale(r, unit) == scales[i];
     }
-    if (exact) return unit;
+    if (exact && is_finite(static_cast<float>(Half(static_cast<float>(unit) * 256.0f)))) return unit;
   }
   return std::nullopt;
 }

@@ -72,18 +72,24 @@ inline Result<PackedBytes> find_packed_bytes(std::span<const PartView> parts, st
   return Error{ErrorCode::invalid_argument, "pare: " + std::string(name) + " is missing"};
 }
 
+/// An error unless a stream has exactly the bytes of so many codes: what readers ask before they make room for them.
+inline Result<void> expect_flat(const PackedBytes& packed, const Packing& packing, Shape codes) {
+  std::size_t count = 0;
+  if (!checked_multiply(codes.rows, codes.cols, count))
+    return Error{ErrorCode::invalid_argument, "pare: the shape is larger than memory can be"};
+  const auto bytes = packed_size(packing, {1, count});
+  if (!bytes) return bytes.error();
+  if (*bytes == packed.bytes.size()) return {};
+  return Error{ErrorCode::invalid_argument, "pare: " + std::string(packed.name) + " has " +
+                                                std::to_string(packed.bytes.size()) + " bytes, not the " +
+                                                std::to_string(*bytes) + " of " + std::to_string(codes.rows) + " x " +
+                                                std::to_string(codes.cols) + " codes"};
+}
+
 /// Unpacks one stream of all codes, row by row; an error unless there are exactly its bytes.
 inline Result<void> unpack_flat(const PackedBytes& packed, const Packing& packing, MatrixView<std::uint8_t> codes) {
-  const auto flat = flattened(codes);
-  const auto bytes = packed_size(packing, flat.shape());
-  if (!bytes) return bytes.error();
-  if (*bytes != packed.bytes.size())
-    return Error{ErrorCode::invalid_argument, "pare: " + std::string(packed.name) + " has " +
-                                                  std::to_string(packed.bytes.size()) + " bytes, not the " +
-                                                  std::to_string(*bytes) + " of " + std::to_string(codes.rows) + " x " +
-                                                  std::to_string(codes.cols) + " codes"};
-  if (flat.empty()) return {};
-  return unpack_codes(packing, packed.bytes, flat);
+  if (auto fits = expect_flat(packed, packing, codes.shape()); !fits || codes.empty()) return fits;
+  return unpack_codes(packing, packed.bytes, flattened(codes));
 }
 
 /// A part [bytes] that holds one stream of all codes, row by row.

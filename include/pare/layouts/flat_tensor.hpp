@@ -94,8 +94,7 @@ inline Result<CodedMatrix> FlatTensor::read(std::span<const PartView> parts, std
     return Error{ErrorCode::invalid_argument, "pare: the shape is larger than memory can be"};
   const auto scale_list = find_scale_list(parts, scales, blocks);
   if (!scale_list) return scale_list.error();
-  const auto bytes = packed_size(packing, {1, shape.rows * shape.cols});
-  if (!bytes) return bytes.error();
+  if (auto fits = expect_flat(*stream, packing, shape); !fits) return fits.error();
   auto matrix = CodedMatrix::allocate(shape, elements.format, block,
                                       elements.has_zero_point() ? ShiftKind::zero_point : ShiftKind::none, memory);
   if (!matrix) return matrix;

@@ -123,6 +123,7 @@ inline Result<CodedMatrix> Hqq::read(std::span<const PartView> parts, std::pmr::
     if (auto fits = axis == 1 ? expect_shape(part, {groups, 1}) : expect_shape(part, {1, groups}); !fits)
       return fits.error();
   const Shape block = axis == 1 ? Shape{1, group_size} : Shape{group_size, 1};
+  if (auto fits = expect_words(*words, packing(), *rows); !fits) return fits.error();
   auto matrix = CodedMatrix::allocate(keeps_shape(shape) ? shape : *rows, unsigned_format(bits), block,
                                       ShiftKind::real_zero, memory);
   if (!matrix) return matrix;

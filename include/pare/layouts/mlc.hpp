@@ -76,6 +76,7 @@ inline Result<CodedMatrix> Mlc::read(std::span<const PartView> parts, std::pmr::
           transposed ? expect_shape(*scales, {groups, shape.rows}) : expect_shape(*scales, {shape.rows, groups});
       !fits)
     return fits.error();
+  if (auto fits = expect_words(*words, packing(), shape); !fits) return fits.error();
   auto matrix = CodedMatrix::allocate(shape, unsigned_format(bits), {1, group_size}, ShiftKind::zero_point, memory);
   if (!matrix) return matrix;
   if (auto unpacked = unpack_part(*words, packing(), matrix->codes()); !unpacked) return unpacked.error();

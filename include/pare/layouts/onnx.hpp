@@ -181,6 +181,7 @@ inline Result<CodedMatrix> MatMulNBits::read(std::span<const PartView> parts, st
                                                   std::to_string(shape.cols) + " inputs"};
   const auto scales = detail::find_scale_list(parts, "scales", shape.rows * blocks);
   if (!scales) return scales.error();
+  if (auto fits = detail::check_packing(packing(), shape, weight->bytes.size()); !fits) return fits.error();
   auto matrix = CodedMatrix::allocate(shape, unsigned_format(bits), {1, block_size}, ShiftKind::zero_point, memory);
   if (!matrix) return matrix;
   if (shape.rows != 0 && shape.cols != 0)

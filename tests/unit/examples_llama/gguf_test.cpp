@@ -33,7 +33,7 @@ pare::Result<llama::GgufModel> export_model(const fs::path& from, const fs::path
   if (!config) return config.error();
   const auto tokenizer = llama::load_tokenizer(*files, *config);
   if (!tokenizer) return tokenizer.error();
-  return llama::write_gguf(*files, *tokenizer, to, type, io::Overwrite::no, threads, no_progress);
+  return llama::write_gguf(*files, *tokenizer, to, {type}, io::Overwrite::no, threads, no_progress);
 }
 
 class GgufExport : public testing::Test {

@@ -76,8 +76,7 @@ constexpr IntegerRange integer_range(ScaleField field) noexcept {
 }
 
 /// The half d and the integers of which d * integer are exactly these values, or nothing.
-inline std::optional<Half> factor(std::span<const float> values, IntegerRange range,
-                                  std::span<std::int16_t> integers) {
+inline std::optional<Half> factor(std::span<const float> values, IntegerRange range, std::span<std::int16_t> integers) {
   const auto size = [](float x) { return x < 0.0f ? -x : x; };
   float largest = 0.0f;
   for (const float value : values)
@@ -89,8 +88,7 @@ inline std::optional<Half> factor(std::span<const float> values, IntegerRange ra
     bool exact = true;
     for (std::size_t j = 0; exact && j < values.size(); ++j) {
       const std::int32_t integer = unit == 0.0f ? 0 : round_to_int(values[j] / unit);
-      exact = integer >= range.lowest && integer <= range.highest &&
-              unit * static_cast<float>(integer) == values[j];
+      exact = integer >= range.lowest && integer <= range.highest && unit * static_cast<float>(integer) == values[j];
       integers[j] = static_cast<std::int16_t>(exact ? integer : 0);
     }
     if (exact) return d;
@@ -157,7 +155,8 @@ Result<void> set_scales(const ScaleGrid& grid, std::size_t r, std::size_t b, Blo
     // A type with one scale has the integer 1.
     const auto d = factor(scales, integer_range(layout.scale_field), block.scales);
     if (!d)
-      return grid.refusal("scales", r, first, "there is no float16 of which they are the multiples that the block holds");
+      return grid.refusal("scales", r, first,
+                          "there is no float16 of which they are the multiples that the block holds");
     block.d = d->bits;
     if (layout.scale_field == ScaleField::none && static_cast<float>(*d) != scales[0])
       return grid.refusal("scale", r, first, text(scales[0]) + " is no float16");

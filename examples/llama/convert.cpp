@@ -1,0 +1,197 @@
+#include "llama/convert.hpp"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <utility>
+
+#include "io/json.hpp"
+#include "io/safetensors.hpp"
+#include "io/weight_layout.hpp"
+#include "llama/model_writer.hpp"
+#include "llama/tokenizer_files.hpp"
+#include "llama/weights.hpp"
+
+namespace llama {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+using pare::Error;
+using pare::ErrorCode;
+using pare::Result;
+
+namespace {
+
+constexpr std::string_view float_layout = "float32";
+
+/// Collects tensors and writes them as one file, or as shards with an index where they are many.
+class ShardWriter {
+ public:
+  explicit ShardWriter(const io::OutputDirectory& folder) : folder_(folder) {}
+
+  Result<void> add(io::TensorInfo info, std::vector<std::byte> bytes) {
+    constexpr std::size_t shard_bytes = std::size_t{1} << 30;
+    if (!pending_.empty() && pending_bytes_ + bytes.size() > shard_bytes)
+      if (auto done = flush(fmt::format("model-{:05}.safetensors", ++shards_)); !done) return done;
+    pending_bytes_ += bytes.size();
+    total_bytes_ += bytes.size();
+    std::string name = info.name;
+    pending_.emplace(std::move(name), std::pair(std::move(info), std::move(bytes)));
+    return {};
+  }
+
+  Result<void> finish() {
+    if (shards_ == 0) return flush("model.safetensors");
+    if (auto done = flush(fmt::format("model-{:05}.safetensors", ++shards_)); !done) return done;
+    const ordered_json index{{"metadata", {{"total_size", total_bytes_}}}, {"weight_map", weight_map_}};
+    return folder_.write_file("model.safetensors.index.json", index.dump(2) + "\n");
+  }
+
+ private:
+  Result<void> flush(const std::string& name) {
+    std::vector<io::TensorInfo> infos;
+    for (const auto& [key, tensor] : pending_) infos.push_back(tensor.first);
+    auto file = folder_.create_file(name);
+    if (!file) return std::move(file).error();
+    auto writer = io::SafetensorsWriter::create(*std::move(file), std::move(infos), {{"format", "pt"}});
+    if (!writer) return std::move(writer).error();
+    for (const io::TensorInfo& info : writer->tensors()) {
+      weight_map_[info.name] = name;
+      if (auto done = writer->write(info.name, pending_.at(info.name).second); !done) return done;
+    }
+    pending_.clear();
+    pending_bytes_ = 0;
+    return writer->finish();
+  }
+
+  const io::OutputDirectory& folder_;
+  std::map<std::string, std::pair<io::TensorInfo, std::vector<std::byte>>> pending_;
+  std::map<std::string, std::string> weight_map_;
+  std::size_t pending_bytes_ = 0, total_bytes_ = 0, shards_ = 0;
+};
+
+std::vector<std::byte> copy(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
+
+/// Writes the layer's parts and returns their bytes; `description` becomes the first layer's.
+Result<std::size_t> write_layer(const WeightFiles& files, const ListedTensor& tensor, const io::WeightLayout& layout,
+                                ShardWriter& writer, std::optional<ordered_json>& description) {
+  const auto matrix = files.read_coded(tensor.name);
+  if (!matrix) return matrix.error();
+  const auto fault = [&](std::string_view message) {
+    return Error{ErrorCode::unsupported, fmt::format("{}: tensor {}: {} to {}: {}", files.name(),
+                                                     io::quote(tensor.name), tensor.scheme, layout.name(), message)};
+  };
+  const auto parts = layout.write(*matrix);
+  if (!parts) return fault(parts.error().message);
+  ordered_json described = layout.describe(*matrix);
+  if (!description) description = described;
+  if (described != *description)
+    return fault("layers differ in their bits or groups, which one config.json cannot say");
+  const std::string prefix = tensor.name.substr(0, tensor.name.rfind('.') + 1);
+  std::size_t bytes = 0;
+  for (const pare::Part& part : *parts) {
+    bytes += part.view().bytes.size();
+    if (auto done =
+            writer.add({prefix + part.name, io::dtype(part.type), part.shape}, copy(std::as_bytes(part.view().bytes)));
+        !done)
+      return done.error();
+  }
+  return bytes;
+}
+
+/// The values of a layer's codes.
+Result<std::size_t> write_floats(const WeightFiles& files, const ListedTensor& tensor, ShardWriter& writer) {
+  const auto matrix = files.read_coded(tensor.name);
+  if (!matrix && !files.find(tensor.name)->packed) {
+    // Codes of vectors have values all the same.
+    const auto values = files.read(tensor.name);
+    if (!values) return values.error();
+    if (auto done = writer.add(*values, copy(values->bytes)); !done) return done.error();
+    return values->bytes.size();
+  }
+  if (!matrix) return matrix.error();
+  std::vector<std::byte> bytes(matrix->shape.rows * matrix->shape.cols * sizeof(float));
+  auto* out = reinterpret_cast<std::uint8_t*>(bytes.data());
+  for (std::size_t r = 0; r < matrix->shape.rows; ++r)
+    for (std::size_t c = 0; c < matrix->shape.cols; ++c, out += 4)
+      pare::store_le(out, pare::F32::encode(matrix->value(r, c)), 4);
+  const std::size_t size = bytes.size();
+  if (auto done = writer.add({tensor.name, io::DType::f32, tensor.shape}, std::move(bytes)); !done) return done.error();
+  return size;
+}
+
+/// config.json with this quantization_config, or without one.
+Result<void> write_config(const WeightFiles& files, const Config& config, const io::OutputDirectory& folder,
+                          const std::optional<ordered_json>& description) {
+  ordered_json json;
+  if (files.is_llama2c() || files.gguf() != nullptr) {
+    json = ordered_json::parse(to_json(config));
+  } else {
+    const auto text = io::MappedFile::open(files.folder() / "config.json");
+    if (!text) return text.error();
+    json = ordered_json::parse(reinterpret_cast<const char*>(text->bytes().data()),
+                               reinterpret_cast<const char*>(text->bytes().data()) + text->bytes().size());
+  }
+  json.erase("quantization_config");
+  if (description) json["quantization_config"] = *description;
+  return folder.write_file("config.json", json.dump(2) + "\n");
+}
+
+}  // namespace
+
+std::vector<std::string> convertible_layouts() {
+  std::vector<std::string> names(1, std::string(float_layout));
+  for (const std::string_view name : io::WeightLayout::names()) names.emplace_back(name);
+  return names;
+}
+
+Result<ConvertedModel> convert_model(const WeightFiles& files, std::string_view layout, const fs::path& folder,
+                                     io::Overwrite overwrite, io::ProgressCallback progress) {
+  std::optional<io::WeightLayout> target;
+  if (layout != float_layout) {
+    auto named = io::WeightLayout::named(layout);
+    if (!named) return std::move(named).error();
+    target = *named;
+  }
+  if (auto free = check_output(folder, overwrite); !free) return std::move(free).error();
+  const auto config = files.config();
+  if (!config) return config.error();
+  if (auto complete = check_weights(files, *config); !complete) return std::move(complete).error();
+  auto directory = io::OutputDirectory::create(folder, overwrite);
+  if (!directory) return std::move(directory).error();
+
+  ConvertedModel model;
+  ShardWriter writer(*directory);
+  std::optional<ordered_json> description;
+  std::uint64_t done = 0, all = 0;
+  for (const ListedTensor& tensor : files.tensors()) all += tensor.bytes;
+  for (const ListedTensor& tensor : files.tensors()) {
+    if (is_block_linear(*config, tensor.name)) {
+      const auto bytes =
+          target ? write_layer(files, tensor, *target, writer, description) : write_floats(files, tensor, writer);
+      if (!bytes) return bytes.error();
+      model.layers.push_back({tensor.name, tensor.scheme, tensor.bytes, *bytes});
+    } else {
+      const auto read = files.read(tensor.name);
+      if (!read) return read.error();
+      if (auto added = writer.add(*read, copy(read->bytes)); !added) return std::move(added).error();
+      files.release(read->bytes);
+    }
+    done += tensor.bytes;
+    progress(done, all);
+  }
+  if (auto written = writer.finish(); !written) return std::move(written).error();
+  if (auto written = write_config(files, *config, *directory, description); !written) return std::move(written).error();
+  if (auto written = copy_tokenizer_files(files, *config, *directory); !written) return std::move(written).error();
+  if (auto written = directory->commit(); !written) return std::move(written).error();
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (entry.path().extension() == ".safetensors")
+      model.file_bytes += static_cast<std::size_t>(entry.file_size(ignored));
+  return model;
+}
+
+}  // namespace llama
