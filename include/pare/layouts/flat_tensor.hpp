@@ -39,7 +39,7 @@ struct FlatTensor {
   Packing packing;  ///< of the flattened tensor
   Shape shape, block;
   std::string_view codes, scales, zero_points;  ///< names of the parts
-  std::vector<std::size_t> scale_shape;         ///< of scales and zero points, to write
+  std::vector<std::size_t> scale_shape;         ///< of the scales; readers only count
 
   [[nodiscard]] Shape grid() const noexcept {
     return {ceil_div(shape.rows, block.rows), ceil_div(shape.cols, block.cols)};
@@ -89,10 +89,11 @@ inline Result<void> FlatTensor::read_zeros(std::span<const PartView> parts, Code
 inline Result<CodedMatrix> FlatTensor::read(std::span<const PartView> parts, std::pmr::memory_resource* memory) const {
   const auto stream = find_packed_bytes(parts, codes);
   if (!stream) return stream.error();
-  std::size_t blocks = 0;
-  if (!checked_multiply(grid().rows, grid().cols, blocks))
-    return Error{ErrorCode::invalid_argument, "pare: the shape is larger than memory can be"};
-  const auto scale_list = find_scale_list(parts, scales, blocks);
+  std::size_t count = 1;
+  for (const std::size_t extent : scale_shape)
+    if (!checked_multiply(count, extent, count))
+      return Error{ErrorCode::invalid_argument, "pare: the shape is larger than memory can be"};
+  const auto scale_list = find_scale_list(parts, scales, count);
   if (!scale_list) return scale_list.error();
   if (auto fits = expect_flat(*stream, packing, shape); !fits) return fits.error();
   auto matrix = CodedMatrix::allocate(shape, elements.format, block,

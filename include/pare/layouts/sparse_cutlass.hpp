@@ -11,8 +11,9 @@ namespace pare {
 /// 2:4 sparse elements as CUTLASS and PyTorch's semi-structured tensors have them: `values` [out, in / 2], the kept
 /// ones of a row in the order of their columns, and `meta`, a nibble first | second << 2 for every four columns, in
 /// words of int16 for elements of 16 bits [out, in / 16] or int32 for bytes [out, in / 32], reordered as tensor cores
-/// load them. Outputs are multiples of 64; inputs fill whole words. For float32 and int32, of which one in two is kept,
-/// `values` has [out, in / 2] and a nibble stands for two columns: 4 for the first, 14 for the second.
+/// load them. Outputs are multiples of 64; inputs fill whole words, and pairs of them where they are reordered. For
+/// float32 and int32, of which one in two is kept, `values` has [out, in / 2] and a nibble stands for two columns: 4
+/// for the first, 14 for the second.
 struct Sparse24Cutlass {
   static constexpr std::string_view name = "cutlass:2:4";
 
@@ -44,10 +45,11 @@ struct Cutlass24Kind {
   [[nodiscard]] std::size_t word_columns() const noexcept {
     return static_cast<std::size_t>(word_bits()) / 4 * columns;
   }
-  [[nodiscard]] Result<Shape> words(std::string_view layout, Shape dense) const {
-    if (dense.rows % 64 == 0 && dense.cols % word_columns() == 0) return Shape{dense.rows, dense.cols / word_columns()};
+  [[nodiscard]] Result<Shape> words(std::string_view layout, Shape dense, bool reordered) const {
+    const std::size_t unit = word_columns() * (reordered ? 2 : 1);
+    if (dense.rows % 64 == 0 && dense.cols % unit == 0) return Shape{dense.rows, dense.cols / word_columns()};
     return refuse(layout, std::to_string(dense.rows) + " x " + std::to_string(dense.cols) +
-                              " elements, only multiples of 64 x " + std::to_string(word_columns()));
+                              " elements, only multiples of 64 x " + std::to_string(unit));
   }
 };
 
@@ -68,7 +70,7 @@ inline Result<Part> Sparse24Cutlass::read(std::span<const PartView> parts, std::
   const auto cols = extent(*values, values->shape[1], 2);
   if (!cols) return cols.error();
   const Shape shape{values->shape[0], *cols};
-  const auto words = kind.words(name, shape);
+  const auto words = kind.words(name, shape, reordered);
   if (!words) return words.error();
   const auto meta = find_part(parts, "meta", kind.meta, 2);
   if (!meta) return meta.error();
@@ -110,7 +112,7 @@ inline Result<std::vector<Part>> Sparse24Cutlass::write(const PartView& dense,
   if (element_bytes(dense.type) > 4) return detail::refuse(name, "elements of 64 bits");
   const detail::Cutlass24Kind kind = detail::cutlass24_kind(dense.type);
   const Shape shape{dense.shape[0], dense.shape[1]};
-  const auto words = kind.words(name, shape);
+  const auto words = kind.words(name, shape, reordered);
   if (!words) return words.error();
   auto values = make_part("values", dense.type, {shape.rows, shape.cols / 2}, memory);
   if (!values) return values.error();

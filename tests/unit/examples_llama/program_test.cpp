@@ -96,7 +96,7 @@ class LlamaProgram : public testing::Test {
 };
 
 TEST_F(LlamaProgram, ExplainsItself) {
-  for (const char* command : {"", "quantize", "prune", "perplexity", "generate", "inspect", "quickstart"}) {
+  for (const char* command : {"", "quantize", "convert", "prune", "perplexity", "generate", "inspect", "quickstart"}) {
     const Outcome help = run(std::string(command) + " --help");
     EXPECT_EQ(help.status, 0);
     EXPECT_NE(help.out.find("llama"), std::string::npos);

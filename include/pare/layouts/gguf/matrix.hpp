@@ -151,23 +151,23 @@ Result<void> set_scales(const ScaleGrid& grid, std::size_t r, std::size_t b, Blo
       if (*code >= 0x7f) return grid.refusal("scale", r, first + j, "it is negative or NaN");
       block.scales[j] = static_cast<std::int16_t>(*code);
     }
+  } else if constexpr (layout.scale_field == ScaleField::none) {
+    const auto d = encode_scale(ScaleType::float16, scales[0]);
+    if (!d) return grid.refusal("scale", r, first, text(scales[0]) + " is no float16");
+    block.d = static_cast<std::uint16_t>(*d);
   } else {
-    // A type with one scale has the integer 1.
     const auto d = factor(scales, integer_range(layout.scale_field), block.scales);
-    if (!d)
-      return grid.refusal("scales", r, first,
-                          "there is no float16 of which they are the multiples that the block holds");
+    if (!d) return grid.refusal("scales", r, first, "they are no multiples, as the block holds them, of one float16");
     block.d = d->bits;
-    if (layout.scale_field == ScaleField::none && static_cast<float>(*d) != scales[0])
-      return grid.refusal("scale", r, first, text(scales[0]) + " is no float16");
   }
-  if constexpr (layout.has_min) {
-    constexpr IntegerRange range =
-        layout.scale_field == ScaleField::none ? IntegerRange{-1, -1} : integer_range(layout.scale_field);
-    const auto dmin = factor(minimums, range, block.mins);
+  if constexpr (layout.has_min && layout.scale_field == ScaleField::none) {
+    const auto m = encode_scale(ScaleType::float16, -minimums[0]);
+    if (!m) return grid.refusal("offset", r, first, text(-minimums[0]) + " is no float16");
+    block.dmin = static_cast<std::uint16_t>(*m);
+  } else if constexpr (layout.has_min) {
+    const auto dmin = factor(minimums, integer_range(layout.scale_field), block.mins);
     if (!dmin)
-      return grid.refusal("offsets", r, first,
-                          "there is no float16 of which they are the multiples that the block holds");
+      return grid.refusal("offsets", r, first, "they are no multiples, as the block holds them, of one float16");
     block.dmin = dmin->bits;
   }
   return {};
