@@ -72,7 +72,11 @@ ordered_json awq_config(std::string_view version, const LayerSettings& s) {
 
 /// A description in words of pare's own, for layouts that come without a config.json.
 ordered_json own_config(std::string_view name, const LayerSettings& s) {
-  return {{"quant_method", name}, {"bits", s.bits}, {"group_size", s.group_size}, {"sym", s.symmetric}};
+  return {{"quant_method", name},
+          {"codes", s.format.name},
+          {"bits", s.bits},
+          {"group_size", s.group_size},
+          {"sym", s.symmetric}};
 }
 
 // How each layout is set up for a layer.
@@ -111,6 +115,21 @@ pare::QServePerChannel qserve_per_channel(const LayerSettings&) { return {}; }
 pare::QServePerGroup qserve_per_group(const LayerSettings& s) { return {.group_size = s.group_size}; }
 pare::MatMulNBits matmulnbits(const LayerSettings& s) {
   return {.bits = s.bits, .block_size = s.group_size, .columns = s.shape.cols, .zero_points = !s.symmetric};
+}
+
+pare::StoredFormat stored(const LayerSettings& s) {
+  if (!s.format.integer) return {s.format};
+  return s.symmetric ? pare::stored_int(s.bits) : pare::stored_uint(s.bits);
+}
+pare::OnnxLinear onnx_linear(const LayerSettings& s) {
+  return {.elements = stored(s),
+          .shape = s.shape,
+          .axis = s.group_size != 0 ? 1 : 0,
+          .block_size = s.group_size,
+          .zero_points = !s.symmetric};
+}
+pare::OpenVino openvino(const LayerSettings& s) {
+  return {.elements = stored(s), .shape = s.shape, .group_size = s.group_size, .zero_points = !s.symmetric};
 }
 
 template <auto Make>
@@ -199,6 +218,10 @@ LayerSettings settings_of(const json& config) {
   s.group_size = number({"group_size", "q_group_size", "block_size"}, 0);
   s.axis = static_cast<int>(number({"axis"}, 1));
   if (const json* symmetric = find(config, {"sym", "symmetric"})) s.symmetric = *symmetric == true;
+  s.format = pare::unsigned_format(std::clamp(s.bits, 1, 8));
+  for (const pare::CodeFormat& format : {pare::code_format<pare::NF4>(), pare::code_format<pare::E2M1>(),
+                                         pare::code_format<pare::E4M3>(), pare::code_format<pare::E5M2>()})
+    if (text(find(config, {"codes"})) == format.name) s.format = format;
   if (const json* block = find(config, {"weight_block_size", "block_structure"});
       block != nullptr && block->is_array() && block->size() == 2 && (*block)[0].is_number_unsigned() &&
       (*block)[1].is_number_unsigned())
@@ -300,6 +323,10 @@ const std::vector<WeightLayout::Row>& WeightLayout::rows() {
        write_as<qserve_per_group>, [](S s) { return own_config("qserve:per-group", s); }},
       {"onnx:matmulnbits", "onnx:matmulnbits", nullptr, "", "B", read_as<matmulnbits>, write_as<matmulnbits>,
        [](S s) { return own_config("onnx:matmulnbits", s); }},
+      {"onnx:linear", "onnx:linear", nullptr, "", "x_scale", read_as<onnx_linear>, write_as<onnx_linear>,
+       [](S s) { return own_config("onnx:linear", s); }},
+      {"openvino", "openvino", nullptr, "", "scale", read_as<openvino>, write_as<openvino>,
+       [](S s) { return own_config("openvino", s); }},
   };
   return rows;
 }

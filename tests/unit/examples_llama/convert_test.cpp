@@ -113,12 +113,15 @@ TEST_F(Convert, FourBitIntegers) {
   // Behind mlc zero points are 7, of which scaled ones would have to be rounded.
   expect_lossless_chain("int4-g32-f16", {"gptq", "awq-gemm", "gguf:q4_0", "gptq-v2", "marlin", "awq-gemv",
                                          "compressed-tensors:pack-quantized", "awq-gemv-fast", "gguf:q4_1", "mlc",
-                                         "hqq", "onnx:matmulnbits", "gguf:q8_0"});
+                                         "hqq", "onnx:matmulnbits", "onnx:linear", "openvino", "gguf:q8_0"});
 }
-TEST_F(Convert, EightBitIntegers) { expect_lossless_chain("int8-channel", {"compressed-tensors:int-quantized"}); }
-TEST_F(Convert, NormalFloats) { expect_lossless_chain("nf4-g64", {"bitsandbytes-4bit", "float32"}); }
+TEST_F(Convert, EightBitIntegers) {
+  expect_lossless_chain("int8-channel", {"compressed-tensors:int-quantized", "onnx:linear", "openvino"});
+}
+TEST_F(Convert, NormalFloats) { expect_lossless_chain("nf4-g64", {"bitsandbytes-4bit", "openvino", "float32"}); }
 TEST_F(Convert, MicroscalingFloats) {
-  expect_lossless_chain("e2m1-g32-e8m0", {"compressed-tensors:mxfp4", "gguf:mxfp4", "modelopt:mxfp4"});
+  expect_lossless_chain("e2m1-g32-e8m0",
+                        {"compressed-tensors:mxfp4", "gguf:mxfp4", "openvino", "onnx:linear", "modelopt:mxfp4"});
 }
 TEST_F(Convert, EightBitFloats) {
   expect_lossless_chain("e4m3-channel", {"compressed-tensors:float-quantized", "modelopt:fp8"});
