@@ -1,12 +1,19 @@
 // Damaged tensors of every layout: each is refused or read into a matrix that keeps its promises.
 #include "layout_checks.hpp"
 #include "pare/layouts/awq.hpp"
+#include "pare/layouts/bitsandbytes.hpp"
 #include "pare/layouts/compressed_tensors.hpp"
+#include "pare/layouts/exl2.hpp"
 #include "pare/layouts/gpt_oss.hpp"
 #include "pare/layouts/gptq.hpp"
+#include "pare/layouts/hqq.hpp"
 #include "pare/layouts/marlin.hpp"
 #include "pare/layouts/marlin24.hpp"
+#include "pare/layouts/mlc.hpp"
 #include "pare/layouts/modelopt.hpp"
+#include "pare/layouts/onnx.hpp"
+#include "pare/layouts/openvino.hpp"
+#include "pare/layouts/qserve.hpp"
 
 namespace {
 using namespace layout_test;
@@ -118,6 +125,71 @@ TEST(Hostile, Floats) {
   expect_promises_kept(pare::ModeloptMxfp4{}, floats(e2m1, 32, ScaleType::float8_e8m0), 6);
   expect_promises_kept(pare::ModeloptMxfp8{}, floats(e4m3, 32, ScaleType::float8_e8m0), 7);
   expect_promises_kept(pare::GptOssMxfp4{.experts = 2}, floats(e2m1, 32, ScaleType::float8_e8m0), 8);
+}
+
+TEST(Hostile, IntegersOfRuntimes) {
+  for (const int bits : {1, 2, 3, 4, 5, 6, 8}) {
+    expect_promises_kept(pare::Hqq{.bits = bits, .group_size = 32, .shape = {4, 64}}, integers(bits, {4, 64}, 32), 1);
+    expect_promises_kept(pare::OpenVino{.elements = pare::stored_uint(bits), .shape = {4, 64}, .group_size = 32},
+                         integers(bits, {4, 64}, 32), 2);
+  }
+  expect_promises_kept(pare::OpenVino{.elements = pare::stored_int(4), .shape = {4, 64}}, integers(4, {4, 64}, 64), 3);
+  auto columns = random_matrix({.shape = {16, 6},
+                                .format = pare::unsigned_format(4),
+                                .block = {16, 1},
+                                .shift = pare::ShiftKind::zero_point,
+                                .highest_zero = 15},
+                               1);
+  expect_promises_kept(pare::Hqq{.axis = 0, .group_size = 16, .shape = {16, 6}}, columns, 4);
+  expect_promises_kept(pare::OnnxLinear{.elements = pare::stored_int(4), .shape = {16, 6}, .axis = 1}, columns, 5);
+  expect_promises_kept(pare::OnnxLinear{.elements = pare::stored_uint(4), .shape = {5, 6}, .axis = 1, .block_size = 4},
+                       integers(4, {5, 6}, 4), 6);
+  for (const int bits : {2, 4, 8})
+    for (const std::size_t inputs : {std::size_t{0}, std::size_t{64}})
+      expect_promises_kept(pare::MatMulNBits{.bits = bits, .columns = inputs}, integers(bits, {5, 64}, 32), 7);
+  for (const bool transposed : {false, true})
+    for (const std::size_t inputs : {std::size_t{0}, std::size_t{64}}) {
+      auto matrix = integers(4, {5, 64}, 32);
+      pare::fill_shifts(matrix, 7.0f);
+      expect_promises_kept(pare::Mlc{.transposed = transposed, .columns = inputs}, matrix, 8);
+    }
+  auto eight = integers(8, {5, 64}, 64);
+  eight.tensor_scale = 127.0f;
+  eight.tensor_scale_kind = pare::TensorScale::divides_value;
+  expect_promises_kept(pare::BitsandbytesInt8{}, eight, 9);
+}
+
+TEST(Hostile, TwoLevels) {
+  auto matrix = integers(4, {32, 64}, 32);
+  for (std::size_t r = 0; r < 32; ++r)
+    for (std::size_t g = 0; g < 2; ++g) matrix.scales()(r, g) = static_cast<float>(1 + 3 * g) / 16.0f;
+  for (const auto order : {pare::QServeOrder::kernel, pare::QServeOrder::deepcompressor})
+    expect_promises_kept(pare::QServePerGroup{.group_size = 32, .order = order}, matrix, 1);
+  expect_promises_kept(pare::QServePerChannel{.round_offsets = true}, integers(4, {32, 64}, 64), 2);
+
+  auto groups = pare::CodedMatrix::allocate_groups({3, 96}, pare::unsigned_format(5), 2, pare::ShiftKind::zero_point);
+  ASSERT_TRUE(groups);
+  for (std::size_t r = 0; r < 3; ++r)
+    for (std::size_t c = 0; c < 96; ++c) groups->codes()(r, c) = static_cast<std::uint8_t>((r + c) % 8);
+  for (std::uint32_t c = 0; c < 96; ++c) groups->column_groups()[c] = c % 3 == 0 ? 1 : 0;
+  for (std::size_t r = 0; r < 3; ++r)
+    for (std::size_t g = 0; g < 2; ++g) {
+      groups->scales()(r, g) = 0.25f;
+      groups->shifts()(r, g) = g == 0 ? 16.0f : 4.0f;
+    }
+  for (const std::size_t outputs : {0u, 3u}) expect_promises_kept(pare::Exl2{.outputs = outputs}, *groups, 3);
+}
+
+TEST(Hostile, Tables) {
+  const auto nf4 = pare::code_format<pare::NF4>();
+  const auto matrix = floats(nf4, 64, ScaleType::float32);
+  expect_promises_kept(pare::Bitsandbytes4Bit{.shape = {4, 64}}, matrix, 1);
+  const pare::Bitsandbytes4Bit nested{.shape = {4, 64}, .nested = true, .nested_blocksize = 3, .round_scales = true};
+  expect_promises_kept(nested, matrix, 2);
+  expect_promises_kept(pare::OpenVino{.elements = pare::stored<pare::NF4>(), .shape = {4, 64}}, matrix, 3);
+  const auto e2m1 = pare::stored<pare::E2M1>();
+  expect_promises_kept(pare::OnnxLinear{.elements = e2m1, .shape = {4, 64}, .axis = 1, .block_size = 32},
+                       floats(e2m1.format, 32, ScaleType::float8_e8m0), 4);
 }
 
 }  // namespace

@@ -90,8 +90,8 @@ void expect_round_trip(const Layout& layout, const pare::CodedMatrix& matrix) {
 }
 
 /// The message with which a layout refuses a matrix; empty, and a failure, where it does not.
-template <class Layout>
-std::string refusal(const Layout& layout, const pare::CodedMatrix& matrix) {
+template <class Layout, class Matrix>
+std::string refusal(const Layout& layout, const Matrix& matrix) {
   const auto parts = layout.write(matrix);
   EXPECT_FALSE(parts);
   return parts ? std::string{} : parts.error().message;
@@ -104,13 +104,29 @@ std::string read_error(const Layout& layout, std::span<const pare::PartView> par
   return matrix ? std::string{} : matrix.error().message;
 }
 
+inline void expect_same_values(const pare::CodedMatrix& a, const pare::CodedMatrix& b) {
+  ASSERT_EQ(a.shape, b.shape);
+  for (std::size_t r = 0; r < a.shape.rows; ++r)
+    for (std::size_t c = 0; c < a.shape.cols; ++c) ASSERT_EQ(a.value(r, c), b.value(r, c)) << r << ", " << c;
+}
+
+/// A matrix written into a layout and read out of it again, which must leave its values as they are.
+template <class Layout>
+pare::CodedMatrix converted(const Layout& layout, const pare::CodedMatrix& matrix) {
+  auto back = layout.read(views(write(layout, matrix)));
+  EXPECT_TRUE(back) << Layout::name << ": " << back.error().message;
+  if (!back) return {};
+  expect_same_values(matrix, *back);
+  return *std::move(back);
+}
+
 /// Damages every part in turn: missing, of another type or rank, with too few bytes, or longer on one axis. Each must
 /// be an error; a missing part must be named, unless it is among `optional`. Along the axes `growing`, as "weight 1",
-/// one more is another good matrix.
+/// one more is another good matrix. The parts `any_rank` are streams whose shape says nothing.
 template <class Layout>
 void expect_damage_is_found(const Layout& layout, const std::vector<pare::Part>& parts,
-                            const std::vector<std::string>& optional = {},
-                            const std::vector<std::string>& growing = {}) {
+                            const std::vector<std::string>& optional = {}, const std::vector<std::string>& growing = {},
+                            const std::vector<std::string>& any_rank = {}) {
   const auto among = [](const std::vector<std::string>& list, const std::string& item) {
     return std::find(list.begin(), list.end(), item) != list.end();
   };
@@ -132,7 +148,10 @@ void expect_damage_is_found(const Layout& layout, const std::vector<pare::Part>&
     std::vector<std::size_t> shape(good[i].shape.begin(), good[i].shape.end());
     shape.insert(shape.begin(), {1, 1, 1});
     bad[i].shape = shape;
-    EXPECT_NE(read_error(layout, bad).find(name), std::string::npos) << name;
+    if (among(any_rank, name))
+      EXPECT_TRUE(layout.read(bad)) << name;
+    else
+      EXPECT_NE(read_error(layout, bad).find(name), std::string::npos) << name;
 
     bad = good;
     if (!good[i].bytes.empty()) {
