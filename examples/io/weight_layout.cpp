@@ -218,7 +218,7 @@ LayerSettings settings_of(const json& config) {
   s.group_size = number({"group_size", "q_group_size", "block_size"}, 0);
   s.axis = static_cast<int>(number({"axis"}, 1));
   if (const json* symmetric = find(config, {"sym", "symmetric"})) s.symmetric = *symmetric == true;
-  s.format = pare::unsigned_format(std::clamp(s.bits, 1, 8));
+  s.format = pare::unsigned_format(s.bits);
   for (const pare::CodeFormat& format : {pare::code_format<pare::NF4>(), pare::code_format<pare::E2M1>(),
                                          pare::code_format<pare::E4M3>(), pare::code_format<pare::E5M2>()})
     if (text(find(config, {"codes"})) == format.name) s.format = format;
@@ -358,6 +358,9 @@ Result<WeightLayout> WeightLayout::described(const json& config) {
     }
     WeightLayout layout(row);
     layout.settings_ = settings_of(config);
+    if (layout.settings_.bits < 1 || layout.settings_.bits > 8)
+      return Error{ErrorCode::unsupported,
+                   fmt::format("the quantization_config says {} bits; 1 to 8 are read", layout.settings_.bits)};
     return layout;
   }
   return Error{ErrorCode::unsupported,
@@ -384,22 +387,22 @@ Result<CodedMatrix> WeightLayout::read(Parts parts, Shape shape) const {
 }
 
 Result<std::vector<float>> WeightLayout::read_values(Parts parts, Shape shape) const {
-  std::vector<float> values(shape.rows * shape.cols);
-  const auto fill = [&](const auto& matrix) {
+  const auto values = [&](const auto& matrix) {
+    std::vector<float> list;
+    list.reserve(shape.rows * shape.cols);
     for (std::size_t r = 0; r < shape.rows; ++r)
-      for (std::size_t c = 0; c < shape.cols; ++c) values[r * shape.cols + c] = matrix.value(r, c);
+      for (std::size_t c = 0; c < shape.cols; ++c) list.push_back(matrix.value(r, c));
+    return list;
   };
   if (row_->read == read_aqlm) {
     const auto matrix = pare::Aqlm().read(parts);
     if (!matrix) return matrix.error();
     if (matrix->shape != shape) return Error{ErrorCode::corrupt_data, "the codes are those of another shape"};
-    fill(*matrix);
-    return values;
+    return values(*matrix);
   }
   const auto matrix = read(parts, shape);
   if (!matrix) return matrix.error();
-  fill(*matrix);
-  return values;
+  return values(*matrix);
 }
 
 Result<std::vector<Part>> WeightLayout::write(const CodedMatrix& matrix) const {

@@ -47,7 +47,9 @@ inline constexpr auto byte_values = [] {
 }  // namespace detail
 
 /// Integers of 1 to 8 bits that count from zero, chosen at run time; the same description as code_format<UInt<bits>>().
+/// Of other bits a format without values, which no matrix takes.
 constexpr CodeFormat unsigned_format(int bits) noexcept {
+  if (bits < 1 || bits > 8) return {};
   constexpr std::string_view names = "uint1uint2uint3uint4uint5uint6uint7uint8";
   const auto width = static_cast<std::size_t>(bits);
   return {names.substr((width - 1) * 5, 5), bits, true, std::span(detail::byte_values).first(std::size_t{1} << width)};
@@ -155,6 +157,8 @@ inline Result<CodedMatrix> CodedMatrix::allocate_groups(Shape shape, CodeFormat 
 
 inline Result<CodedMatrix> CodedMatrix::allocate(Shape shape, CodeFormat format, Shape block, Shape grid,
                                                  ShiftKind shift, std::pmr::memory_resource* memory) {
+  if (format.bits < 1 || format.bits > 8 || format.values.size() != std::size_t{1} << format.bits)
+    return Error{ErrorCode::invalid_argument, "pare: codes have 1 to 8 bits, and a format a value for each"};
   CodedMatrix matrix;
   matrix.shape = shape;
   matrix.format = format;

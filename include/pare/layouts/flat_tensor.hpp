@@ -87,6 +87,7 @@ inline Result<void> FlatTensor::read_zeros(std::span<const PartView> parts, Code
 }
 
 inline Result<CodedMatrix> FlatTensor::read(std::span<const PartView> parts, std::pmr::memory_resource* memory) const {
+  if (elements.bits() == 0) return Error{ErrorCode::invalid_argument, "pare: elements have 1 to 8 bits"};
   const auto stream = find_packed_bytes(parts, codes);
   if (!stream) return stream.error();
   std::size_t count = 1;
@@ -108,6 +109,7 @@ inline Result<CodedMatrix> FlatTensor::read(std::span<const PartView> parts, std
 }
 
 inline Result<std::vector<Part>> FlatTensor::write(const CodedMatrix& matrix, std::pmr::memory_resource* memory) const {
+  if (elements.bits() == 0) return Error{ErrorCode::invalid_argument, "pare: elements have 1 to 8 bits"};
   if (auto good = expect_no_tensor_scale(matrix, layout); !good) return good.error();
   if (matrix.shape != shape)
     return Error{ErrorCode::invalid_argument, "pare: the matrix has another shape than the layout"};
