@@ -115,7 +115,7 @@ TEST(LlamaConfig, WhatTheForwardPassDoesNotHave) {
   expect_fault({{"mlp_bias", true}}, "mlp_bias", unsupported);
   expect_fault({{"rope_scaling", {{"type", "yarn"}, {"factor", 2}}}}, "rope_type \"yarn\"", unsupported);
   expect_fault({{"partial_rotary_factor", 0.5}}, "partial_rotary_factor", unsupported);
-  expect_fault({{"quantization_config", {{"quant_method", "gptq"}}}}, "quantized already", unsupported);
+  expect_fault({{"quantization_config", {{"quant_method", "magic"}}}}, "describes no layout", unsupported);
   expect_fault({{"model_type", "mistral"}, {"sliding_window", 24}}, "sliding_window", unsupported);
   expect_fault({{"model_type", "mistral"}, {"max_position_embeddings", 32768}}, "sliding_window", unsupported);
   EXPECT_TRUE(parse(with({{"model_type", "mistral"}, {"sliding_window", 4096}})));
