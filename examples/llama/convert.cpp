@@ -53,6 +53,7 @@ class ShardWriter {
  private:
   Result<void> flush(const std::string& name) {
     std::vector<io::TensorInfo> infos;
+    infos.reserve(pending_.size());
     for (const auto& [key, tensor] : pending_) infos.push_back(tensor.first);
     auto file = folder_.create_file(name);
     if (!file) return std::move(file).error();

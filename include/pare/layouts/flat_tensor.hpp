@@ -59,7 +59,7 @@ inline Result<PartView> find_scale_list(std::span<const PartView> parts, std::st
     if (part.name != name) continue;
     if (!scale_type(part.type) && part.type != PartType::uint8)
       return Error{ErrorCode::invalid_argument, "pare: " + std::string(name) + " has another element type"};
-    const auto found = find_part(parts, name, part.type, part.shape.size());
+    auto found = find_part(parts, name, part.type, part.shape.size());
     if (!found) return found;
     if (found->bytes.size() / element_bytes(found->type) == count) return found;
     return Error{ErrorCode::invalid_argument, "pare: " + std::string(name) + " has " +
