@@ -38,21 +38,6 @@ struct PackedMatrix::Concept {
 
 namespace {
 
-struct ScaleSpelling {
-  std::string_view format;
-  DType dtype;
-};
-constexpr std::array<ScaleSpelling, 6> scale_spellings{{{pare::F32::name(), DType::f32},
-                                                        {pare::F16::name(), DType::f16},
-                                                        {pare::BF16::name(), DType::bf16},
-                                                        {pare::E4M3::name(), DType::f8_e4m3},
-                                                        {pare::E5M2::name(), DType::f8_e5m2},
-                                                        {pare::E8M0::name(), DType::f8_e8m0}}};
-
-/// The type that scales of a format have in a file.
-template <pare::ScaleFormat F>
-constexpr DType scale_dtype_of = std::ranges::find(scale_spellings, F::name(), &ScaleSpelling::format)->dtype;
-
 template <SchemeType S>
 class Model final : public PackedMatrix::Concept {
  public:
@@ -61,7 +46,7 @@ class Model final : public PackedMatrix::Concept {
     scheme = pare::name<S>();
     shape = view.shape;
     scale_grid = S::granularity_type::grid(view.shape);
-    scale_dtype = scale_dtype_of<typename S::scale_type>;
+    scale_dtype = io::scale_dtype<typename S::scale_type>();
     codes = {view.codes, sizes.codes};
     scales = {view.scales, sizes.scales};
     zero_points = {view.zero_points, sizes.zero_points};
@@ -232,7 +217,7 @@ Result<std::vector<TensorInfo>> packed_parts(const PackedEntry& entry) {
     const Shape grid = S::granularity_type::grid(*shape);
     std::vector<TensorInfo> parts{
         {entry.name + ".codes", DType::u8, {shape->rows, sizes->row_codes}},
-        {entry.name + ".scales", scale_dtype_of<typename S::scale_type>, {grid.rows, grid.cols}}};
+        {entry.name + ".scales", io::scale_dtype<typename S::scale_type>(), {grid.rows, grid.cols}}};
     if (S::has_zero_point) parts.push_back({entry.name + ".zero_points", DType::u8, {grid.rows, grid.cols}});
     return parts;
   });

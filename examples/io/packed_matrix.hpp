@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "io/checkpoint.hpp"
@@ -51,6 +52,23 @@ class PackedMatrix {
   explicit PackedMatrix(std::shared_ptr<const Concept> self) : self_(std::move(self)) {}
   std::shared_ptr<const Concept> self_;
 };
+
+/// The parts of a packed matrix apart from any file.
+struct PackedParts {
+  std::string scheme;
+  std::vector<std::byte> codes, scales, zero_points;
+};
+
+/// The type that scales of a format have in a file.
+template <pare::ScaleFormat F>
+constexpr DType scale_dtype() noexcept {
+  constexpr std::pair<std::string_view, DType> types[] = {
+      {pare::F32::name(), DType::f32},      {pare::F16::name(), DType::f16},      {pare::BF16::name(), DType::bf16},
+      {pare::E4M3::name(), DType::f8_e4m3}, {pare::E5M2::name(), DType::f8_e5m2}, {pare::E8M0::name(), DType::f8_e8m0}};
+  for (const auto& [format, dtype] : types)
+    if (format == F::name()) return dtype;
+  return DType::f32;
+}
 
 /// How packed matrices lie in a safetensors file. A matrix NAME is stored as NAME.codes (U8, [rows, bytes of a row]),
 /// NAME.scales (the scale's dtype, [rows, cols] of the grid of blocks) and, for asymmetric schemes, NAME.zero_points

@@ -13,6 +13,10 @@ namespace llama {
 /// The codes of a matrix that pare packed. Error: scales of a type that no layout has.
 pare::Result<pare::CodedMatrix> coded_matrix(const io::PackedMatrix& packed);
 
+/// The matrix in pare's own packing, by the first scheme of the catalog that holds it exactly, one with scales of the
+/// same type before all others. Error: there is none.
+pare::Result<io::PackedParts> pack(const pare::CodedMatrix& matrix);
+
 /// The codes of a GGUF tensor of blocks, rows in the file's order. Error: a tensor of no such type.
 pare::Result<pare::CodedMatrix> coded_matrix(const io::GgufTensor& tensor);
 

@@ -10,8 +10,10 @@
 #include <utility>
 
 #include "io/json.hpp"
+#include "io/packed_matrix.hpp"
 #include "io/safetensors.hpp"
 #include "io/weight_layout.hpp"
+#include "llama/coded_layers.hpp"
 #include "llama/model_writer.hpp"
 #include "llama/tokenizer_files.hpp"
 #include "llama/weights.hpp"
@@ -26,6 +28,7 @@ using pare::Result;
 namespace {
 
 constexpr std::string_view float_layout = "float32";
+constexpr std::string_view own_layout = "pare";
 
 /// Collects tensors and writes them as one file, or as shards with an index where they are many.
 class ShardWriter {
@@ -43,6 +46,9 @@ class ShardWriter {
     return {};
   }
 
+  /// Describes a layer whose parts have been added.
+  void add_entry(io::PackedEntry entry) { entries_.push_back(std::move(entry)); }
+
   Result<void> finish() {
     if (shards_ == 0) return flush("model.safetensors");
     if (auto done = flush(fmt::format("model-{:05}.safetensors", ++shards_)); !done) return done;
@@ -57,7 +63,9 @@ class ShardWriter {
     for (const auto& [key, tensor] : pending_) infos.push_back(tensor.first);
     auto file = folder_.create_file(name);
     if (!file) return std::move(file).error();
-    auto writer = io::SafetensorsWriter::create(*std::move(file), std::move(infos), {{"format", "pt"}});
+    io::Metadata metadata{{"format", "pt"}};
+    if (!entries_.empty()) metadata["pare"] = io::packed_metadata(entries_);
+    auto writer = io::SafetensorsWriter::create(*std::move(file), std::move(infos), metadata);
     if (!writer) return std::move(writer).error();
     for (const io::TensorInfo& info : writer->tensors()) {
       weight_map_[info.name] = name;
@@ -65,11 +73,13 @@ class ShardWriter {
     }
     pending_.clear();
     pending_bytes_ = 0;
+    entries_.clear();
     return writer->finish();
   }
 
   const io::OutputDirectory& folder_;
   std::map<std::string, std::pair<io::TensorInfo, std::vector<std::byte>>> pending_;
+  std::vector<io::PackedEntry> entries_;
   std::map<std::string, std::string> weight_map_;
   std::size_t pending_bytes_ = 0, total_bytes_ = 0, shards_ = 0;
 };
@@ -101,6 +111,27 @@ Result<std::size_t> write_layer(const WeightFiles& files, const ListedTensor& te
       return done.error();
   }
   return bytes;
+}
+
+/// Writes the layer in pare's own packing.
+Result<std::size_t> write_packed(const WeightFiles& files, const ListedTensor& tensor, ShardWriter& writer) {
+  const auto matrix = files.read_coded(tensor.name);
+  if (!matrix) return matrix.error();
+  auto parts = pack(*matrix);
+  if (!parts)
+    return Error{parts.error().code,
+                 fmt::format("{}: tensor {}: {}", files.name(), io::quote(tensor.name), parts.error().message)};
+  io::PackedEntry entry{tensor.name, parts->scheme, {tensor.shape.begin(), tensor.shape.end()}};
+  const auto infos = io::packed_parts(entry);
+  if (!infos) return infos.error();
+  std::vector<std::byte>* const bytes[] = {&parts->codes, &parts->scales, &parts->zero_points};
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < infos->size(); ++i) {
+    size += bytes[i]->size();
+    if (auto done = writer.add((*infos)[i], std::move(*bytes[i])); !done) return done.error();
+  }
+  writer.add_entry(std::move(entry));
+  return size;
 }
 
 /// The values of a layer's codes.
@@ -144,7 +175,7 @@ Result<void> write_config(const WeightFiles& files, const Config& config, const 
 }  // namespace
 
 std::vector<std::string> convertible_layouts() {
-  std::vector<std::string> names(1, std::string(float_layout));
+  std::vector<std::string> names{std::string(float_layout), std::string(own_layout)};
   for (const std::string_view name : io::WeightLayout::names()) names.emplace_back(name);
   return names;
 }
@@ -152,7 +183,7 @@ std::vector<std::string> convertible_layouts() {
 Result<ConvertedModel> convert_model(const WeightFiles& files, std::string_view layout, const fs::path& folder,
                                      io::Overwrite overwrite, io::ProgressCallback progress) {
   std::optional<io::WeightLayout> target;
-  if (layout != float_layout) {
+  if (layout != float_layout && layout != own_layout) {
     auto named = io::WeightLayout::named(layout);
     if (!named) return std::move(named).error();
     target = *named;
@@ -171,8 +202,9 @@ Result<ConvertedModel> convert_model(const WeightFiles& files, std::string_view 
   for (const ListedTensor& tensor : files.tensors()) all += tensor.bytes;
   for (const ListedTensor& tensor : files.tensors()) {
     if (is_block_linear(*config, tensor.name)) {
-      const auto bytes =
-          target ? write_layer(files, tensor, *target, writer, description) : write_floats(files, tensor, writer);
+      const auto bytes = target                 ? write_layer(files, tensor, *target, writer, description)
+                         : layout == own_layout ? write_packed(files, tensor, writer)
+                                                : write_floats(files, tensor, writer);
       if (!bytes) return bytes.error();
       model.layers.push_back({tensor.name, tensor.scheme, tensor.bytes, *bytes});
     } else {

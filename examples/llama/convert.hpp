@@ -27,7 +27,7 @@ struct ConvertedModel {
   std::size_t file_bytes = 0;
 };
 
-/// The names that convert_model() takes besides gguf:TYPE: those of io::WeightLayout, and "float32".
+/// The names that convert_model() takes besides gguf:TYPE: those of io::WeightLayout, "pare" and "float32".
 std::vector<std::string> convertible_layouts();
 
 /// Writes a quantized model in another layout, codes, scales and zero points as they are: as a folder in Hugging Face's

@@ -355,7 +355,8 @@ Result<const ListedTensor*> WeightFiles::require(const ExpectedTensor& expected)
 }
 
 Result<void> WeightFiles::require_floats() const {
-  const auto packed = std::ranges::find(tensors_, true, &ListedTensor::packed);
+  const auto packed = std::ranges::find_if(
+      tensors_, [&](const ListedTensor& tensor) { return tensor.packed || layers_.contains(tensor.name); });
   if (packed == tensors_.end()) return {};
   return Error{ErrorCode::unsupported, fmt::format("{}: tensor {}: is packed as {} already; start from the float model",
                                                    name_, io::quote(packed->name), packed->scheme)};

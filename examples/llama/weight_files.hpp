@@ -60,7 +60,7 @@ class WeightFiles {
   /// was expected and what was found.
   [[nodiscard]] pare::Result<const ListedTensor*> require(const ExpectedTensor& expected) const;
 
-  /// An `unsupported` error that names the first packed tensor, if there is any.
+  /// An `unsupported` error that names the first tensor that is packed or in another layout's codes, if there is any.
   [[nodiscard]] pare::Result<void> require_floats() const;
 
   /// Reads a tensor that is not packed. Its bytes last as long as it and these files do.

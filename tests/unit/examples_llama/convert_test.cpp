@@ -112,13 +112,18 @@ class Convert : public testing::Test {
 TEST_F(Convert, FourBitIntegers) {
   // Behind mlc zero points are 7, of which scaled ones would have to be rounded.
   expect_lossless_chain("int4-g32-f16", {"gptq", "awq-gemm", "gguf:q4_0", "gptq-v2", "marlin", "awq-gemv",
-                                         "compressed-tensors:pack-quantized", "awq-gemv-fast", "gguf:q4_1", "mlc",
-                                         "hqq", "onnx:matmulnbits", "onnx:linear", "openvino", "gguf:q8_0"});
+                                         "compressed-tensors:pack-quantized", "awq-gemv-fast", "gguf:q4_1", "pare",
+                                         "mlc", "hqq", "onnx:matmulnbits", "onnx:linear", "openvino", "gguf:q8_0"});
+}
+TEST_F(Convert, ZeroPoints) {
+  expect_lossless_chain("int4-asym-g32", {"onnx:matmulnbits", "compressed-tensors:pack-quantized", "pare", "hqq"});
 }
 TEST_F(Convert, EightBitIntegers) {
   expect_lossless_chain("int8-channel", {"compressed-tensors:int-quantized", "onnx:linear", "openvino"});
 }
-TEST_F(Convert, NormalFloats) { expect_lossless_chain("nf4-g64", {"bitsandbytes-4bit", "openvino", "float32"}); }
+TEST_F(Convert, NormalFloats) {
+  expect_lossless_chain("nf4-g64", {"bitsandbytes-4bit", "pare", "openvino", "float32"});
+}
 TEST_F(Convert, MicroscalingFloats) {
   expect_lossless_chain("e2m1-g32-e8m0",
                         {"compressed-tensors:mxfp4", "gguf:mxfp4", "openvino", "onnx:linear", "modelopt:mxfp4"});
@@ -135,9 +140,20 @@ TEST_F(Convert, RefusesWhatALayoutCannotHold) {
   EXPECT_NE(refusal(integers, "gguf:q4_k").find("cannot hold the scales of row 0"), std::string::npos);
   EXPECT_NE(refusal(integers, "gguf:f16").find("quantize writes it"), std::string::npos);
   EXPECT_NE(refusal(integers, "gpt").find("unknown layout \"gpt\"; there are gptq-v2, "), std::string::npos);
+  EXPECT_NE(refusal(packed("int4-g32"), "gptq").find("is no float16"), std::string::npos);
   const auto floats = convert(integers, "float32");
   ASSERT_TRUE(floats) << floats.error().message;
   EXPECT_NE(refusal(*floats, "gptq").find("has no codes; quantize the model first"), std::string::npos);
+}
+
+TEST_F(Convert, CodesAreNotQuantizedAgain) {
+  const auto gptq = convert(packed("int4-g32-f16"), "gptq");
+  ASSERT_TRUE(gptq) << gptq.error().message;
+  const auto files = WeightFiles::open(*gptq);
+  ASSERT_TRUE(files) << files.error().message;
+  const auto floats = files->require_floats();
+  ASSERT_FALSE(floats);
+  EXPECT_NE(floats.error().message.find("is packed as gptq already"), std::string::npos) << floats.error().message;
 }
 
 TEST_F(Convert, ReadsDamagedLayersAsErrors) {
