@@ -162,7 +162,7 @@ inline Result<CodedMatrix> QServePerGroup::read(std::span<const PartView> parts,
       return Error{ErrorCode::corrupt_data,
                    "pare: " + what + " of row " + std::to_string(r) + ", group " + std::to_string(g)};
     };
-    const int scale = scales->bytes[i];  // as unsigned: what is negative is too large
+    const int byte = scales->bytes[i], scale = byte < 128 ? byte : byte - 256;
     if (scale < 1 || scale > 17) return wrong("s2_scales is " + std::to_string(scale) + ", not 1 to 17, the one");
     int zero = 0;
     while (zero < 16 && static_cast<std::uint8_t>(-(zero * scale)) != zeros->bytes[i]) ++zero;
