@@ -54,9 +54,8 @@ TEST_P(EveryType, HasTheSameValuesAndBytes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Blocks, EveryType, testing::ValuesIn(gguf::block_types), [](const auto& each) {
-  return std::string(each.param.name);
-});
+INSTANTIATE_TEST_SUITE_P(Blocks, EveryType, testing::ValuesIn(gguf::block_types),
+                         [](const auto& each) { return std::string(each.param.name); });
 
 TEST(Matrix, GoesToOtherLayoutsAndBack) {
   const gguf::BlockInfo& info = gguf::block_info<BlockType::q4_0>;
