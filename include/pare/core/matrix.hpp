@@ -3,10 +3,13 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <memory_resource>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "pare/core/bits.hpp"
+#include "pare/core/memory.hpp"
 #include "pare/core/result.hpp"
 
 namespace pare {
@@ -76,5 +79,55 @@ constexpr auto view(M& m) {
   return MatrixView<T>(m.data(), static_cast<std::size_t>(m.rows()), static_cast<std::size_t>(m.cols()),
                        static_cast<std::size_t>(m.rowStride()), static_cast<std::size_t>(m.colStride()));
 }
+
+/// A dense row-major matrix that owns its memory, each element T{} at first.
+template <class T>
+class Matrix {
+ public:
+  Matrix() = default;
+
+  /// Errors: out_of_memory, or invalid_argument where rows * cols cannot be counted.
+  static Result<Matrix> create(Shape shape, std::pmr::memory_resource* memory = nullptr) {
+    std::size_t count = 0;
+    if (!checked_multiply(shape.rows, shape.cols, count))
+      return Error{ErrorCode::invalid_argument, "pare: rows * cols is more than memory can be"};
+    Result<Array<T>> values = Array<T>::create(count, memory);
+    if (!values) return std::move(values).error();
+    return Matrix(shape, *std::move(values));
+  }
+  /// A copy with each element converted.
+  template <class U>
+  static Result<Matrix> copy(MatrixView<U> from, std::pmr::memory_resource* memory = nullptr) {
+    Result<Matrix> matrix = create(from.shape(), memory);
+    if (matrix)
+      for (std::size_t r = 0; r < from.rows; ++r)
+        for (std::size_t c = 0; c < from.cols; ++c) (*matrix)(r, c) = static_cast<T>(from(r, c));
+    return matrix;
+  }
+
+  [[nodiscard]] Shape shape() const noexcept { return shape_; }
+  [[nodiscard]] std::size_t rows() const noexcept { return shape_.rows; }
+  [[nodiscard]] std::size_t cols() const noexcept { return shape_.cols; }
+  [[nodiscard]] MatrixView<T> view() noexcept { return {values_.data(), shape_.rows, shape_.cols}; }
+  [[nodiscard]] MatrixView<const T> view() const noexcept { return {values_.data(), shape_.rows, shape_.cols}; }
+  operator MatrixView<T>() noexcept { return view(); }
+  operator MatrixView<const T>() const noexcept { return view(); }
+  [[nodiscard]] std::span<T> values() noexcept { return values_.values(); }
+  [[nodiscard]] std::span<const T> values() const noexcept { return values_.values(); }
+  [[nodiscard]] std::span<T> row(std::size_t r) noexcept { return {values_.data() + r * shape_.cols, shape_.cols}; }
+  [[nodiscard]] std::span<const T> row(std::size_t r) const noexcept {
+    return {values_.data() + r * shape_.cols, shape_.cols};
+  }
+  [[nodiscard]] T& operator()(std::size_t r, std::size_t c) noexcept { return values_[r * shape_.cols + c]; }
+  [[nodiscard]] const T& operator()(std::size_t r, std::size_t c) const noexcept {
+    return values_[r * shape_.cols + c];
+  }
+
+ private:
+  Matrix(Shape shape, Array<T> values) : shape_(shape), values_(std::move(values)) {}
+
+  Shape shape_;
+  Array<T> values_;
+};
 
 }  // namespace pare

@@ -1,11 +1,15 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
 #include <new>
+#include <span>
+#include <type_traits>
 #include <utility>
 
+#include "pare/core/bits.hpp"
 #include "pare/core/result.hpp"
 
 namespace pare {
@@ -59,6 +63,43 @@ class Buffer {
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
   std::pmr::memory_resource* resource_ = nullptr;
+};
+
+/// So many values that own their memory, each T{} at first.
+template <class T>
+  requires(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>)
+class Array {
+ public:
+  Array() = default;
+
+  /// Errors: out_of_memory, or invalid_argument where the bytes cannot be counted.
+  static Result<Array> create(std::size_t count, std::pmr::memory_resource* memory = nullptr) {
+    std::size_t bytes = 0;
+    if (!checked_multiply(count, sizeof(T), bytes))
+      return Error{ErrorCode::invalid_argument, "pare: so many values are more than memory can be"};
+    Result<Buffer> buffer = Buffer::allocate(bytes, memory);
+    if (!buffer) return std::move(buffer).error();
+    Array array(*std::move(buffer));
+    std::ranges::fill(array.values(), T{});
+    return array;
+  }
+
+  [[nodiscard]] T* data() noexcept { return reinterpret_cast<T*>(buffer_.data()); }
+  [[nodiscard]] const T* data() const noexcept { return reinterpret_cast<const T*>(buffer_.data()); }
+  [[nodiscard]] std::size_t size() const noexcept { return buffer_.size() / sizeof(T); }
+  [[nodiscard]] T& operator[](std::size_t i) noexcept { return data()[i]; }
+  [[nodiscard]] const T& operator[](std::size_t i) const noexcept { return data()[i]; }
+  [[nodiscard]] std::span<T> values() noexcept { return {data(), size()}; }
+  [[nodiscard]] std::span<const T> values() const noexcept { return {data(), size()}; }
+  [[nodiscard]] T* begin() noexcept { return data(); }
+  [[nodiscard]] T* end() noexcept { return data() + size(); }
+  [[nodiscard]] const T* begin() const noexcept { return data(); }
+  [[nodiscard]] const T* end() const noexcept { return data() + size(); }
+
+ private:
+  explicit Array(Buffer buffer) : buffer_(std::move(buffer)) {}
+
+  Buffer buffer_;
 };
 
 }  // namespace pare

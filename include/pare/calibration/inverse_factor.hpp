@@ -1,0 +1,105 @@
+#pragma once
+
+#include <Eigen/Cholesky>
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "pare/calibration/eigen_map.hpp"
+#include "pare/tensor/tensor.hpp"
+
+namespace pare {
+
+/// What is added to the diagonal of a Hessian before it is inverted.
+struct Damping {
+  double fraction = 0.01;        ///< of the mean of the diagonal
+  int retries = 0;               ///< how often more is added when the matrix is not positive definite
+  double retry_fraction = 0.01;  ///< of the mean of the diagonal, added at each retry
+  double floor = 0.0;            ///< the least that is added
+};
+
+/// The upper triangle U with U^T U = (H + damping * I)^-1, by which one column's error is spread over the later ones.
+template <class Real>
+struct InverseFactor {
+  Matrix<Real> upper;    ///< [channels, channels], zero below the diagonal
+  double damping = 0.0;  ///< what was added to each diagonal element
+};
+
+/// Factors the inverse of a symmetric matrix whose rows and columns are taken in the given `order` (all of them as they
+/// are when it is empty). A channel that never fired (0 on the diagonal) counts as 1 there, before the damping's mean
+/// is taken. O(n^3); two n x n matrices of memory. Errors: not square, values that are not
+/// finite, an order that is no permutation, a matrix that no damping allowed makes positive definite.
+template <class Real>
+Result<InverseFactor<Real>> inverse_factor(MatrixView<const Real> hessian, const Damping& damping,
+                                           std::span<const std::uint32_t> order = {},
+                                           std::pmr::memory_resource* memory = nullptr) {
+  const std::size_t n = hessian.rows;
+  if (hessian.cols != n) return detail::shape_error("the Hessian", hessian.shape(), {n, n});
+  if (!order.empty()) {
+    auto seen = Array<bool>::create(n, memory);
+    if (!seen) return std::move(seen).error();
+    bool good = order.size() == n;
+    for (std::size_t i = 0; good && i < n; ++i) {
+      good = order[i] < n && !(*seen)[order[i]];
+      if (good) (*seen)[order[i]] = true;
+    }
+    if (!good) return Error{ErrorCode::invalid_argument, "pare: the order of columns must name each of them once"};
+  }
+  const auto at = [&](std::size_t i) { return order.empty() ? i : order[i]; };
+  const auto diagonal = [&](std::size_t i) {
+    const Real value = hessian(at(i), at(i));
+    return value == Real{0} ? Real{1} : value;
+  };
+
+  double mean = 0.0;
+  for (std::size_t i = 0; i < n; ++i) mean += static_cast<double>(diagonal(i)) / static_cast<double>(n);
+  if (!(mean - mean == 0.0))
+    return Error{ErrorCode::invalid_argument, "pare: the Hessian's diagonal holds a value that is not finite"};
+
+  auto reversed = Matrix<Real>::create({n, n}, memory);
+  if (!reversed) return std::move(reversed).error();
+  auto result = Matrix<Real>::create({n, n}, memory);
+  if (!result) return std::move(result).error();
+  const auto size = static_cast<Eigen::Index>(n);
+  double added = std::max(damping.fraction * mean, damping.floor);
+  for (int attempt = 0; n > 0; ++attempt) {
+    // H = R R^T with an upper R is the Cholesky factorization of H read backwards, and U = R^-1: no inverse is formed.
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t j = 0; j <= i; ++j) {
+        const std::size_t a = n - 1 - i, b = n - 1 - j;
+        (*reversed)(i, j) = a == b ? diagonal(a) + static_cast<Real>(added) : hessian(at(a), at(b));
+      }
+    Eigen::Ref<EigenMatrix<Real>, 0, Eigen::OuterStride<>> lower = as_eigen(reversed->view());
+    const Eigen::LLT<decltype(lower)> factorization(lower);
+    bool good = factorization.info() == Eigen::Success;
+    for (std::size_t i = 0; good && i < n; ++i) {
+      const Real pivot = (*reversed)(i, i);
+      good = pivot > Real{0} && pivot - pivot == Real{0};
+    }
+    if (good) break;
+    if (attempt == damping.retries)
+      return Error{ErrorCode::invalid_argument,
+                   "pare: the Hessian is not positive definite with " + std::to_string(added) +
+                       " on its diagonal; give more samples, more damping or more retries"};
+    added += damping.retry_fraction * mean;
+  }
+  auto upper = as_eigen(result->view());
+  upper.setIdentity();
+  as_eigen(std::as_const(*reversed).view()).template triangularView<Eigen::Lower>().solveInPlace(upper);
+  // The inverse of the reversed factor, read backwards again.
+  for (Eigen::Index i = 0; i < size; ++i)
+    for (Eigen::Index j = 0; j <= i; ++j) {
+      const Real value = upper(i, j);
+      upper(i, j) = Real{0};
+      (*reversed)(static_cast<std::size_t>(size - 1 - i), static_cast<std::size_t>(size - 1 - j)) = value;
+    }
+  for (Eigen::Index i = 0; i < size; ++i)
+    for (Eigen::Index j = 0; j < i; ++j)
+      (*reversed)(static_cast<std::size_t>(i), static_cast<std::size_t>(j)) = Real{0};
+  return InverseFactor<Real>{*std::move(reversed), added};
+}
+
+}  // namespace pare
