@@ -81,8 +81,8 @@ ordered_json own_config(std::string_view name, const LayerSettings& s) {
 
 // How each layout is set up for a layer.
 std::size_t whole_row_group(const LayerSettings& s) { return s.group_size != 0 ? s.group_size : s.shape.cols; }
-pare::Gptq gptq(const LayerSettings& s) { return {.bits = s.bits, .group_size = whole_row_group(s)}; }
-pare::Gptq gptq_v2(const LayerSettings& s) {
+pare::AutoGptq gptq(const LayerSettings& s) { return {.bits = s.bits, .group_size = whole_row_group(s)}; }
+pare::AutoGptq gptq_v2(const LayerSettings& s) {
   return {.bits = s.bits, .group_size = whole_row_group(s), .zeros = pare::GptqZeros::as_stored};
 }
 pare::Marlin marlin(const LayerSettings& s) { return {.group_size = s.group_size}; }

@@ -1,18 +1,33 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
+#include <memory>
 #include <string_view>
 
+#include "llama/calibrated_quantization.hpp"
 #include "llama/commands.hpp"
 #include "llama/compression_report.hpp"
+#include "llama/convert.hpp"
 #include "llama/gguf_export.hpp"
 #include "llama/model_writer.hpp"
 #include "llama/progress_bar.hpp"
 #include "llama/tokenizer_files.hpp"
+#include "llama/weights.hpp"
+#include "pare/quantize/quantize.hpp"
 
 namespace llama {
 namespace {
 
 constexpr std::string_view gguf_prefix = "gguf:";
+
+/// The block that a linear layer, "model.layers.N. ...", belongs to.
+std::size_t block_of(std::string_view name) {
+  constexpr std::string_view prefix = "model.layers.";
+  std::size_t index = 0;
+  std::from_chars(name.data() + prefix.size(), name.data() + name.size(), index);
+  return index;
+}
 
 pare::Result<Report> quantize_to_gguf(const WeightFiles& files, const QuantizeCommand& command, const Desk& desk) {
   const auto type = gguf_type(std::string_view(command.layout).substr(gguf_prefix.size()));
@@ -36,20 +51,91 @@ pare::Result<Report> quantize_to_gguf(const WeightFiles& files, const QuantizeCo
   return report;
 }
 
+/// Says what was run, so that an interrupted run is taken up only by its like.
+Report task_of(const WeightFiles& files, const QuantizeCommand& command, const std::vector<Sequence>& sequences) {
+  std::uint64_t hash = 14695981039346656037u;  // FNV-1a over the token ids
+  std::size_t tokens = 0;
+  for (const Sequence& sequence : sequences) {
+    tokens += sequence.size();
+    for (const std::int32_t id : sequence) hash = (hash ^ static_cast<std::uint32_t>(id)) * 1099511628211u;
+  }
+  return {{"model", files.name()},    {"bytes", files.file_bytes()},
+          {"scheme", command.scheme}, {"method", command.method},
+          {"tokens", tokens},         {"ids", fmt::format("{:016x}", hash)}};
+}
+
+pare::Result<Report> quantize_with_codes(const WeightFiles& files, const QuantizeCommand& command, const Desk& desk) {
+  if (auto free = check_output(command.output, command.overwrite); !free) return std::move(free).error();
+  const auto config = files.config();
+  if (!config) return config.error();
+  std::vector<Sequence> sequences;
+  if (command.calibration.given()) {
+    auto read = read_calibration(command.calibration, command.tokenizer, files, *config);
+    if (!read) return std::move(read).error();
+    sequences = *std::move(read);
+  } else if (command.method != "rtn" && command.method != "mse") {
+    return pare::Error{pare::ErrorCode::invalid_argument,
+                       fmt::format("--method {} needs --calibration TEXT or --calibration-ids FILE", command.method)};
+  }
+  const auto store =
+      BlockStore::open(command.output.string() + ".unfinished", task_of(files, command, sequences), command.restart);
+  if (!store) return store.error();
+  if (auto done = quantize_blocks(files, *config, {.scheme = command.scheme, .method = command.method}, sequences,
+                                  *store, desk.executor, ProgressBar("quantizing"));
+      !done) {
+    if (!store->has(0)) store->remove();
+    return std::move(done).error();
+  }
+
+  CompressedModel model{.tensors = {}, .scheme = std::string(pare::resolve_alias(command.scheme))};
+  std::size_t index = config->layers;
+  QuantizedBlock block;
+  const auto load = [&](std::size_t wanted) -> pare::Result<void> {
+    if (wanted == index) return {};
+    auto loaded = store->load(wanted);
+    if (!loaded) return std::move(loaded).error();
+    block = *std::move(loaded);
+    index = wanted;
+    return {};
+  };
+  const auto codes = [&](const ListedTensor& tensor) -> pare::Result<pare::CodedMatrix> {
+    if (auto done = load(block_of(tensor.name)); !done) return std::move(done).error();
+    auto& layer = block.layers.at(tensor.name);
+    model.tensors.push_back({.name = tensor.name, .shape = tensor.shape, .error = layer.error});
+    return std::move(layer.matrix);
+  };
+  const auto floats = [](const ListedTensor&) { return pare::Result(std::shared_ptr<const std::vector<float>>()); };
+  const auto written = write_coded_model(files, {codes, floats}, command.layout, command.output, command.overwrite,
+                                         ProgressBar("writing"));
+  if (!written) return written.error();
+  for (std::size_t i = 0; i < model.tensors.size(); ++i) model.tensors[i].bytes = written->layers[i].bytes_after;
+  model.file_bytes = written->file_bytes;
+  store->remove();
+  desk.say(compression_text(files, model, command.output));
+  Report report = compression_report(files, model, command.output);
+  report["method"] = command.method;
+  report["layout"] = command.layout;
+  return report;
+}
+
 }  // namespace
 
 pare::Result<Report> run(const QuantizeCommand& command, const Desk& desk) {
   const bool gguf = command.layout.starts_with(gguf_prefix);
-  if (!gguf && command.layout != "pare")
-    return pare::Error{pare::ErrorCode::invalid_argument,
-                       fmt::format("unknown layout \"{}\"; there are pare and gguf:TYPE", command.layout)};
   if (gguf != command.scheme.empty())
     return pare::Error{pare::ErrorCode::invalid_argument,
                        gguf ? "--layout gguf:TYPE says how to quantize; leave --scheme out"
                             : "--scheme is missing; llama quantize --help lists them"};
   const auto files = WeightFiles::open(command.model);
   if (!files) return files.error();
+  if (gguf && command.method != "rtn")
+    return pare::Error{
+        pare::ErrorCode::invalid_argument,
+        fmt::format("--layout gguf:TYPE has its own encoders; quantize with --method {} to pare's folder "
+                    "first and convert that",
+                    command.method)};
   if (gguf) return quantize_to_gguf(*files, command, desk);
+  if (command.method != "rtn" || command.layout != "pare") return quantize_with_codes(*files, command, desk);
   const auto model = write_model(*files, command.output, {.scheme = command.scheme}, command.overwrite, desk.executor,
                                  ProgressBar("quantizing"));
   if (!model) return model.error();

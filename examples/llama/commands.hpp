@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "io/file.hpp"
+#include "llama/calibration_data.hpp"
 #include "llama/generate.hpp"
 #include "llama/pruning.hpp"
 #include "pare/core/executor.hpp"
@@ -29,7 +30,10 @@ struct QuantizeCommand {
   std::filesystem::path model;
   std::filesystem::path output;
   std::string scheme;
-  std::string layout;  ///< "pare", which needs a scheme, or "gguf:TYPE", which is one
+  std::string layout;          ///< of convertible_layouts(), which need a scheme, or "gguf:TYPE", which is one
+  std::string method = "rtn";  ///< of calibrated_methods()
+  CalibrationData calibration;
+  bool restart = false;  ///< do not take up what an interrupted run finished
   std::filesystem::path tokenizer;
   io::Overwrite overwrite = io::Overwrite::no;
 };
@@ -50,9 +54,7 @@ struct PruneCommand {
   std::filesystem::path model;
   std::filesystem::path output;
   Pruning pruning;
-  std::filesystem::path calibration_text;
-  std::filesystem::path calibration_ids;
-  std::size_t calibration_tokens = 32768;  ///< of the calibration data, at most so many are used
+  CalibrationData calibration;
   std::filesystem::path tokenizer;
   std::string scheme;
   io::Overwrite overwrite = io::Overwrite::no;

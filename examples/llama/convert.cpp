@@ -21,6 +21,7 @@
 namespace llama {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
+using pare::CodedMatrix;
 using pare::Error;
 using pare::ErrorCode;
 using pare::Result;
@@ -87,17 +88,17 @@ class ShardWriter {
 std::vector<std::byte> copy(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
 
 /// Writes the layer's parts and returns their bytes; `description` becomes the first layer's.
-Result<std::size_t> write_layer(const WeightFiles& files, const ListedTensor& tensor, const io::WeightLayout& layout,
-                                ShardWriter& writer, std::optional<ordered_json>& description) {
-  const auto matrix = files.read_coded(tensor.name);
-  if (!matrix) return matrix.error();
+Result<std::size_t> write_layer(const WeightFiles& files, const ListedTensor& tensor, const CodedMatrix& matrix,
+                                const io::WeightLayout& layout, ShardWriter& writer,
+                                std::optional<ordered_json>& description) {
   const auto fault = [&](std::string_view message) {
-    return Error{ErrorCode::unsupported, fmt::format("{}: tensor {}: {} to {}: {}", files.name(),
-                                                     io::quote(tensor.name), tensor.scheme, layout.name(), message)};
+    return Error{ErrorCode::unsupported,
+                 fmt::format("{}: tensor {}: {} to {}: {}", files.name(), io::quote(tensor.name),
+                             tensor.scheme.empty() ? matrix.format.name : tensor.scheme, layout.name(), message)};
   };
-  const auto parts = layout.write(*matrix);
+  const auto parts = layout.write(matrix);
   if (!parts) return fault(parts.error().message);
-  ordered_json described = layout.describe(*matrix);
+  ordered_json described = layout.describe(matrix);
   if (!description) description = described;
   if (described != *description)
     return fault("layers differ in their bits or groups, which one config.json cannot say");
@@ -114,10 +115,9 @@ Result<std::size_t> write_layer(const WeightFiles& files, const ListedTensor& te
 }
 
 /// Writes the layer in pare's own packing.
-Result<std::size_t> write_packed(const WeightFiles& files, const ListedTensor& tensor, ShardWriter& writer) {
-  const auto matrix = files.read_coded(tensor.name);
-  if (!matrix) return matrix.error();
-  auto parts = pack(*matrix);
+Result<std::size_t> write_packed(const WeightFiles& files, const ListedTensor& tensor, const CodedMatrix& matrix,
+                                 ShardWriter& writer) {
+  auto parts = pack(matrix);
   if (!parts)
     return Error{parts.error().code,
                  fmt::format("{}: tensor {}: {}", files.name(), io::quote(tensor.name), parts.error().message)};
@@ -134,24 +134,31 @@ Result<std::size_t> write_packed(const WeightFiles& files, const ListedTensor& t
   return size;
 }
 
-/// The values of a layer's codes.
-Result<std::size_t> write_floats(const WeightFiles& files, const ListedTensor& tensor, ShardWriter& writer) {
-  const auto matrix = files.read_coded(tensor.name);
-  if (!matrix && !files.find(tensor.name)->packed) {
-    // Codes of vectors have values all the same.
-    const auto values = files.read(tensor.name);
-    if (!values) return values.error();
-    if (auto done = writer.add(*values, copy(values->bytes)); !done) return done.error();
-    return values->bytes.size();
-  }
-  if (!matrix) return matrix.error();
-  std::vector<std::byte> bytes(matrix->shape.rows * matrix->shape.cols * sizeof(float));
+/// Writes floats as a tensor of F32.
+template <class Value>
+Result<std::size_t> write_floats(const ListedTensor& tensor, std::size_t count, Value&& value, ShardWriter& writer) {
+  std::vector<std::byte> bytes(count * sizeof(float));
   auto* out = reinterpret_cast<std::uint8_t*>(bytes.data());
-  for (std::size_t r = 0; r < matrix->shape.rows; ++r)
-    for (std::size_t c = 0; c < matrix->shape.cols; ++c, out += 4)
-      pare::store_le(out, pare::F32::encode(matrix->value(r, c)), 4);
+  for (std::size_t i = 0; i < count; ++i, out += sizeof(float)) pare::store_le(out, pare::F32::encode(value(i)), 4);
   const std::size_t size = bytes.size();
   if (auto done = writer.add({tensor.name, io::DType::f32, tensor.shape}, std::move(bytes)); !done) return done.error();
+  return size;
+}
+
+/// The values of a layer's codes.
+Result<std::size_t> write_values(const ListedTensor& tensor, const CodedMatrix& matrix, ShardWriter& writer) {
+  return write_floats(
+      tensor, matrix.shape.rows * matrix.shape.cols,
+      [&](std::size_t i) { return matrix.value(i / matrix.shape.cols, i % matrix.shape.cols); }, writer);
+}
+
+/// A tensor as the files have it.
+Result<std::size_t> copy_tensor(const WeightFiles& files, const ListedTensor& tensor, ShardWriter& writer) {
+  const auto read = files.read(tensor.name);
+  if (!read) return read.error();
+  const std::size_t size = read->bytes.size();
+  if (auto added = writer.add(*read, copy(read->bytes)); !added) return std::move(added).error();
+  files.release(read->bytes);
   return size;
 }
 
@@ -182,6 +189,14 @@ std::vector<std::string> convertible_layouts() {
 
 Result<ConvertedModel> convert_model(const WeightFiles& files, std::string_view layout, const fs::path& folder,
                                      io::Overwrite overwrite, io::ProgressCallback progress) {
+  const auto codes = [&](const ListedTensor& tensor) { return files.read_coded(tensor.name); };
+  const auto floats = [](const ListedTensor&) { return Result(std::shared_ptr<const std::vector<float>>()); };
+  return write_coded_model(files, {codes, floats}, layout, folder, overwrite, progress);
+}
+
+Result<ConvertedModel> write_coded_model(const WeightFiles& files, const CodedSource& source, std::string_view layout,
+                                         const fs::path& folder, io::Overwrite overwrite,
+                                         io::ProgressCallback progress) {
   std::optional<io::WeightLayout> target;
   if (layout != float_layout && layout != own_layout) {
     auto named = io::WeightLayout::named(layout);
@@ -198,21 +213,27 @@ Result<ConvertedModel> convert_model(const WeightFiles& files, std::string_view 
   ConvertedModel model;
   ShardWriter writer(*directory);
   std::optional<ordered_json> description;
+  const auto write_linear = [&](const ListedTensor& tensor) -> Result<std::size_t> {
+    const auto matrix = source.codes(tensor);
+    // Codes of vectors have values all the same.
+    if (!matrix && !tensor.packed && layout == float_layout) return copy_tensor(files, tensor, writer);
+    if (!matrix) return matrix.error();
+    if (target) return write_layer(files, tensor, *matrix, *target, writer, description);
+    return layout == own_layout ? write_packed(files, tensor, *matrix, writer) : write_values(tensor, *matrix, writer);
+  };
+  const auto write_other = [&](const ListedTensor& tensor) -> Result<std::size_t> {
+    const auto values = source.floats(tensor);
+    if (!values) return values.error();
+    if (*values == nullptr) return copy_tensor(files, tensor, writer);
+    return write_floats(tensor, (*values)->size(), [&](std::size_t i) { return (**values)[i]; }, writer);
+  };
   std::uint64_t done = 0, all = 0;
   for (const ListedTensor& tensor : files.tensors()) all += tensor.bytes;
   for (const ListedTensor& tensor : files.tensors()) {
-    if (is_block_linear(*config, tensor.name)) {
-      const auto bytes = target                 ? write_layer(files, tensor, *target, writer, description)
-                         : layout == own_layout ? write_packed(files, tensor, writer)
-                                                : write_floats(files, tensor, writer);
-      if (!bytes) return bytes.error();
-      model.layers.push_back({tensor.name, tensor.scheme, tensor.bytes, *bytes});
-    } else {
-      const auto read = files.read(tensor.name);
-      if (!read) return read.error();
-      if (auto added = writer.add(*read, copy(read->bytes)); !added) return std::move(added).error();
-      files.release(read->bytes);
-    }
+    const bool linear = is_block_linear(*config, tensor.name);
+    const auto bytes = linear ? write_linear(tensor) : write_other(tensor);
+    if (!bytes) return bytes.error();
+    if (linear) model.layers.push_back({tensor.name, tensor.scheme, tensor.bytes, *bytes});
     done += tensor.bytes;
     progress(done, all);
   }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "llama/weight_files.hpp"
 #include "pare/core/executor.hpp"
 #include "pare/core/result.hpp"
+#include "pare/layouts/layouts.hpp"
 
 namespace llama {
 
@@ -27,6 +29,14 @@ struct ConvertedModel {
   std::size_t file_bytes = 0;
 };
 
+/// Where the tensors of a model that is to be written come from, when not all come from its files.
+struct CodedSource {
+  /// The codes of a linear layer.
+  pare::FunctionRef<pare::Result<pare::CodedMatrix>(const ListedTensor&)> codes;
+  /// The values of another tensor that has changed, such as a norm that took a scale in; nullptr for all others.
+  pare::FunctionRef<pare::Result<std::shared_ptr<const std::vector<float>>>(const ListedTensor&)> floats;
+};
+
 /// The names that convert_model() takes besides gguf:TYPE: those of io::WeightLayout, "pare" and "float32".
 std::vector<std::string> convertible_layouts();
 
@@ -38,5 +48,10 @@ std::vector<std::string> convertible_layouts();
 pare::Result<ConvertedModel> convert_model(const WeightFiles& files, std::string_view layout,
                                            const std::filesystem::path& folder, io::Overwrite overwrite,
                                            io::ProgressCallback progress);
+
+/// The same for linear layers, and tensors that go with them, of another source than the files.
+pare::Result<ConvertedModel> write_coded_model(const WeightFiles& files, const CodedSource& source,
+                                               std::string_view layout, const std::filesystem::path& folder,
+                                               io::Overwrite overwrite, io::ProgressCallback progress);
 
 }  // namespace llama

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "io/thread_pool.hpp"
+#include "llama/calibrated_quantization.hpp"
 #include "llama/commands.hpp"
 #include "llama/convert.hpp"
 #include "pare/schemes/schemes.hpp"
@@ -62,15 +63,45 @@ void add_output(CLI::App* command, std::filesystem::path& output, io::Overwrite&
   command->add_flag_callback("--force", [&overwrite] { overwrite = io::Overwrite::yes; }, "Replace an existing folder");
 }
 
+std::vector<std::string> method_names() {
+  std::vector<std::string> names;
+  for (const llama::CalibratedMethod& method : llama::calibrated_methods()) names.emplace_back(method.name);
+  return names;
+}
+
+std::string method_list() {
+  std::string text = "Methods:\n";
+  for (const llama::CalibratedMethod& method : llama::calibrated_methods())
+    text += fmt::format("  {:<12} {}\n", method.name, method.summary);
+  return text;
+}
+
+void add_calibration(CLI::App* command, llama::CalibrationData& data, std::string_view who_runs) {
+  CLI::Option* text =
+      command->add_option("--calibration", data.text,
+                          fmt::format("Text that {} through the model; blank lines separate documents", who_runs));
+  command->add_option("--calibration-ids", data.ids, ".npy array of token ids instead of text")->excludes(text);
+  command->add_option("--calibration-tokens", data.tokens, "Tokens of it to use at most")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 40))
+      ->capture_default_str();
+}
+
 void add_commands(CLI::App& app, Arguments& arguments) {
   CLI::App* command = add_command(app, arguments, "quantize", "Write the model with packed linear layers");
   command->add_option("MODEL", arguments.quantize.model, model_help)->required();
   add_output(command, arguments.quantize.output, arguments.quantize.overwrite);
   command->add_option("--scheme", arguments.quantize.scheme, "How to quantize; the list is below");
-  command->add_option("--layout", arguments.quantize.layout, "What to write: pare's folder, or gguf:TYPE for llama.cpp")
+  command->add_option("--method", arguments.quantize.method, "How codes are chosen; the list is below")
+      ->check(CLI::IsMember(method_names()))
+      ->capture_default_str();
+  add_calibration(command, arguments.quantize.calibration, "the method runs");
+  command->add_flag("--restart", arguments.quantize.restart, "Forget the blocks that an interrupted run finished");
+  command
+      ->add_option("--layout", arguments.quantize.layout,
+                   "What to write: pare's folder, another of convert's layouts, or gguf:TYPE for llama.cpp")
       ->default_val("pare");
   command->add_option("--tokenizer", arguments.quantize.tokenizer, tokenizer_help);
-  command->footer(scheme_list());
+  command->footer(method_list() + scheme_list());
 
   command = add_command(app, arguments, "convert", "Write a quantized model in another layout, codes as they are");
   command->add_option("MODEL", arguments.convert.model, model_help)->required();
@@ -91,13 +122,7 @@ void add_commands(CLI::App& app, Arguments& arguments) {
   command->add_option("--sparsity", arguments.prune.pruning.sparsity, "Share to prune, if not given by the structure")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  CLI::Option* text = command->add_option("--calibration", arguments.prune.calibration_text,
-                                          "Text that wanda runs through the model; blank lines separate documents");
-  command->add_option("--calibration-ids", arguments.prune.calibration_ids, ".npy array of token ids instead of text")
-      ->excludes(text);
-  command->add_option("--calibration-tokens", arguments.prune.calibration_tokens, "Tokens of it to use at most")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 40))
-      ->capture_default_str();
+  add_calibration(command, arguments.prune.calibration, "wanda runs");
   command->add_option("--scheme", arguments.prune.scheme, "Also quantize; the list is below");
   command->footer(scheme_list());
   command->add_option("--tokenizer", arguments.prune.tokenizer, tokenizer_help);

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "io/json.hpp"
-#include "llama/rope.hpp"
+#include "llama/block_runner.hpp"
 #include "pare/prune/prune.hpp"
 
 namespace llama {
@@ -56,36 +56,6 @@ class InputSquares {
   std::array<std::vector<double>, linear_names.size()> sums_;
 };
 
-/// A sequence's hidden states before the next block.
-struct Stream {
-  std::size_t tokens = 0;
-  std::vector<float> hidden;
-};
-
-/// Runs one block over a whole sequence in place.
-class BlockRunner {
- public:
-  BlockRunner(const Config& config, std::size_t longest, pare::Executor executor)
-      : config_(config), frequencies_(rope_frequencies(config)), cache_(config, longest), executor_(executor) {}
-
-  Result<void> run(const Block& block, std::size_t tokens, std::vector<float>& hidden, InputObserver observe) {
-    for (std::size_t first = 0; first < tokens; first += Context::chunk) {
-      const MatrixView<float> x(hidden.data() + first * config_.hidden_size, std::min(Context::chunk, tokens - first),
-                                config_.hidden_size);
-      auto done = run_block(config_, frequencies_, block, x, cache_, first, workspace_, executor_, observe);
-      if (!done) return done;
-    }
-    return {};
-  }
-
- private:
-  const Config& config_;
-  std::vector<float> frequencies_;
-  BlockCache cache_;
-  Workspace workspace_;
-  pare::Executor executor_;
-};
-
 /// Replaces a linear layer by its pruned self.
 Result<void> prune_linear(const Pruning& pruning, const std::vector<float>& norms, Linear& linear,
                           pare::Executor executor) {
@@ -98,20 +68,6 @@ Result<void> prune_linear(const Pruning& pruning, const std::vector<float>& norm
   if (!done) return done;
   linear = Linear(FloatMatrix::owning(std::move(pruned), weights.shape()));
   return {};
-}
-
-Result<std::vector<Stream>> embed_all(const WeightFiles& files, const Config& config,
-                                      const std::vector<Sequence>& sequences) {
-  const auto ends = load_ends(files, config);
-  if (!ends) return ends.error();
-  std::vector<Stream> streams;
-  for (const Sequence& sequence : sequences) {
-    Stream stream{sequence.size(), std::vector<float>(sequence.size() * config.hidden_size)};
-    auto done = embed(ends->embedding, sequence, {stream.hidden.data(), sequence.size(), config.hidden_size});
-    if (!done) return std::move(done).error();
-    streams.push_back(std::move(stream));
-  }
-  return streams;
 }
 
 }  // namespace
@@ -136,9 +92,7 @@ Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config
   if (auto floats = files.require_floats(); !floats) return std::move(floats).error();
   auto streams = embed_all(files, config, sequences);
   if (!streams) return std::move(streams).error();
-  std::size_t longest = 0;
-  for (const Stream& stream : *streams) longest = std::max(longest, stream.tokens);
-  BlockRunner runner(config, longest, executor);
+  BlockRunner runner(config, *streams, executor);
   ActivationNorms norms;
   for (std::size_t layer = 0; layer < config.layers; ++layer) {
     auto block = load_block(files, config, layer);
@@ -146,10 +100,10 @@ Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config
 
     InputSquares squares(config);
     const auto observe = [&](LinearRole first, MatrixView<const float> input) { squares.add(first, input); };
-    std::vector<float> hidden;
+    Stream copy;
     for (const Stream& stream : *streams) {
-      hidden = stream.hidden;
-      if (auto done = runner.run(*block, stream.tokens, hidden, observe); !done) return std::move(done).error();
+      copy = stream;
+      if (auto done = runner.run(*block, copy, observe); !done) return std::move(done).error();
     }
     for (const LinearRole role : linear_roles) {
       const std::string name = expected_linear(config, layer, role).name;
@@ -162,8 +116,7 @@ Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config
       if (const auto tensor = files.read(name)) files.release(tensor->bytes);
     }
     for (Stream& stream : *streams)
-      if (auto done = runner.run(*block, stream.tokens, stream.hidden, ignore_inputs); !done)
-        return std::move(done).error();
+      if (auto done = runner.run(*block, stream, ignore_inputs); !done) return std::move(done).error();
     progress(layer + 1, config.layers);
   }
   return norms;

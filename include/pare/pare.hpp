@@ -10,4 +10,5 @@
 #include "pare/prune/prune.hpp"
 #include "pare/quantize/quantize.hpp"
 #include "pare/schemes/schemes.hpp"
+#include "pare/search/search.hpp"
 #include "pare/tensor/tensor.hpp"

@@ -1,4 +1,4 @@
-// expect: pare: Unstructured<Scope> takes PerRow, PerLayer or PerLayerThreshold as its scope
+// expect: pare: Unstructured<Scope> takes PerRow, PerLayer, PerLayerThreshold or PerLayerKthValue as its scope
 #include <pare/prune/prune.hpp>
 
 #ifdef SHOULD_COMPILE

@@ -70,7 +70,7 @@ void check_gemm(const fs::path& file, Report& report) {
   check_codes(*vectors, "codes_in_out", true, *matrix, report);
 
   // AutoAWQ's way to ExLlama is GPTQ v1, but words less 0x11111111: a zero point of 0 borrows from its neighbour.
-  const auto gptq = pare::Gptq{.zeros = pare::GptqZeros::as_stored}.write(*matrix);
+  const auto gptq = pare::AutoGptq{.zeros = pare::GptqZeros::as_stored}.write(*matrix);
   if (!gptq) return report.check("gptq", false, gptq.error().message);
   for (const pare::Part& part : *gptq) {
     const auto view = part.view();

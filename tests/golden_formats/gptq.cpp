@@ -66,9 +66,9 @@ void check_group(const fs::path& file, Report& report) {
   const std::string stem = file.stem().string();
   const int bits = stem[1] - '0';
   const bool symmetric = stem.find("_sym_") != std::string::npos;
-  const pare::Gptq v2{.bits = bits, .zeros = pare::GptqZeros::as_stored};
-  const pare::Gptq wrapped{.bits = bits, .zeros = pare::GptqZeros::plus_one_wrapped};
-  const pare::Gptq plus_one{.bits = bits};
+  const pare::AutoGptq v2{.bits = bits, .zeros = pare::GptqZeros::as_stored};
+  const pare::AutoGptq wrapped{.bits = bits, .zeros = pare::GptqZeros::plus_one_wrapped};
+  const pare::AutoGptq plus_one{.bits = bits};
   const auto matrix = read(v2, *vectors, tensors("qzeros_v2"), report);
   if (!matrix) return;
   report.equal("codes_in_out", vectors->values<std::uint8_t>("codes_in_out"), codes(*matrix, true));
@@ -97,8 +97,8 @@ void check_act_order(const fs::path& file, Report& report) {
   const auto vectors = Vectors::open(file, report);
   if (!vectors) return;
   const int bits = file.stem().string()[1] - '0';
-  const pare::Gptq v2{.bits = bits, .zeros = pare::GptqZeros::as_stored};
-  const pare::Gptq v1{.bits = bits, .zeros = pare::GptqZeros::plus_one_wrapped};
+  const pare::AutoGptq v2{.bits = bits, .zeros = pare::GptqZeros::as_stored};
+  const pare::AutoGptq v1{.bits = bits, .zeros = pare::GptqZeros::plus_one_wrapped};
   const auto matrix = read(v2, *vectors, tensors("qzeros_v2"), report);
   if (!matrix) return;
   report.equal("codes_in_out", vectors->values<std::uint8_t>("codes_in_out"), codes(*matrix, true));
@@ -134,7 +134,7 @@ void check_planar(const fs::path& file, Report& report) {
     const std::vector<std::uint32_t> words = vectors->values<std::uint32_t>(packed_name);
     const std::size_t in = shape[0], out = shape[1];
     const pare::MatrixView<const std::uint8_t> weights(expected.data(), out, in, 1, out);
-    const pare::Packing packing = pare::Gptq{.bits = bits, .planar = true}.packing(pare::Along::inputs);
+    const pare::Packing packing = pare::AutoGptq{.bits = bits, .planar = true}.packing(pare::Along::inputs);
     std::vector<std::uint32_t> found(words.size());
     const std::span bytes(reinterpret_cast<std::uint8_t*>(found.data()), found.size() * 4);
     const auto done = pare::pack_codes(packing, weights, bytes);

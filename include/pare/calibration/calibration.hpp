@@ -1,8 +1,20 @@
 #pragma once
 
 /// Layer 5: what is gathered from activations before weights are made small.
+#include "pare/calibration/activation_quantizer.hpp"
+#include "pare/calibration/channel_statistics.hpp"
+#include "pare/calibration/clip_fixed_point.hpp"
 #include "pare/calibration/eigen_map.hpp"
+#include "pare/calibration/fake_quantize.hpp"
 #include "pare/calibration/finite.hpp"
+#include "pare/calibration/growing_array.hpp"
+#include "pare/calibration/histogram.hpp"
+#include "pare/calibration/histogram_threshold.hpp"
+#include "pare/calibration/input_fluctuation.hpp"
 #include "pare/calibration/inverse_factor.hpp"
+#include "pare/calibration/sample_means.hpp"
+#include "pare/calibration/sample_ranges.hpp"
 #include "pare/calibration/second_moment.hpp"
+#include "pare/calibration/triangular.hpp"
 #include "pare/calibration/unfold.hpp"
+#include "pare/calibration/value_range.hpp"

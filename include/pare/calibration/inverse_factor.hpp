@@ -1,6 +1,6 @@
 #pragma once
 
-#include <Eigen/Cholesky>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-#include "pare/calibration/eigen_map.hpp"
+#include "pare/calibration/triangular.hpp"
 #include "pare/tensor/tensor.hpp"
 
 namespace pare {
@@ -19,6 +19,7 @@ struct Damping {
   int retries = 0;               ///< how often more is added when the matrix is not positive definite
   double retry_fraction = 0.01;  ///< of the mean of the diagonal, added at each retry
   double floor = 0.0;            ///< the least that is added
+  double silent = 1.0;           ///< what a channel that never fired (0 on the diagonal) counts as there
 };
 
 /// The upper triangle U with U^T U = (H + damping * I)^-1, by which one column's error is spread over the later ones.
@@ -29,13 +30,14 @@ struct InverseFactor {
 };
 
 /// Factors the inverse of a symmetric matrix whose rows and columns are taken in the given `order` (all of them as they
-/// are when it is empty). A channel that never fired (0 on the diagonal) counts as 1 there, before the damping's mean
-/// is taken. O(n^3); two n x n matrices of memory. Errors: not square, values that are not
-/// finite, an order that is no permutation, a matrix that no damping allowed makes positive definite.
+/// are when it is empty). Channels that never fired count as Damping::silent before the damping's mean is taken.
+/// O(n^3); one n x n matrix of memory. Errors: not square, values that are not finite, an order that is no
+/// permutation, a matrix that no damping allowed makes positive definite. The result does not depend on the executor.
 template <class Real>
 Result<InverseFactor<Real>> inverse_factor(MatrixView<const Real> hessian, const Damping& damping,
                                            std::span<const std::uint32_t> order = {},
-                                           std::pmr::memory_resource* memory = nullptr) {
+                                           std::pmr::memory_resource* memory = nullptr,
+                                           const Executor& executor = serial) {
   const std::size_t n = hessian.rows;
   if (hessian.cols != n) return detail::shape_error("the Hessian", hessian.shape(), {n, n});
   if (!order.empty()) {
@@ -51,7 +53,7 @@ Result<InverseFactor<Real>> inverse_factor(MatrixView<const Real> hessian, const
   const auto at = [&](std::size_t i) { return order.empty() ? i : order[i]; };
   const auto diagonal = [&](std::size_t i) {
     const Real value = hessian(at(i), at(i));
-    return value == Real{0} ? Real{1} : value;
+    return value == Real{0} ? static_cast<Real>(damping.silent) : value;
   };
 
   double mean = 0.0;
@@ -61,9 +63,6 @@ Result<InverseFactor<Real>> inverse_factor(MatrixView<const Real> hessian, const
 
   auto reversed = Matrix<Real>::create({n, n}, memory);
   if (!reversed) return std::move(reversed).error();
-  auto result = Matrix<Real>::create({n, n}, memory);
-  if (!result) return std::move(result).error();
-  const auto size = static_cast<Eigen::Index>(n);
   double added = std::max(damping.fraction * mean, damping.floor);
   for (int attempt = 0; n > 0; ++attempt) {
     // H = R R^T with an upper R is the Cholesky factorization of H read backwards, and U = R^-1: no inverse is formed.
@@ -72,33 +71,16 @@ Result<InverseFactor<Real>> inverse_factor(MatrixView<const Real> hessian, const
         const std::size_t a = n - 1 - i, b = n - 1 - j;
         (*reversed)(i, j) = a == b ? diagonal(a) + static_cast<Real>(added) : hessian(at(a), at(b));
       }
-    Eigen::Ref<EigenMatrix<Real>, 0, Eigen::OuterStride<>> lower = as_eigen(reversed->view());
-    const Eigen::LLT<decltype(lower)> factorization(lower);
-    bool good = factorization.info() == Eigen::Success;
-    for (std::size_t i = 0; good && i < n; ++i) {
-      const Real pivot = (*reversed)(i, i);
-      good = pivot > Real{0} && pivot - pivot == Real{0};
-    }
-    if (good) break;
+    if (detail::factor_lower(reversed->view(), executor)) break;
     if (attempt == damping.retries)
       return Error{ErrorCode::invalid_argument,
                    "pare: the Hessian is not positive definite with " + std::to_string(added) +
                        " on its diagonal; give more samples, more damping or more retries"};
     added += damping.retry_fraction * mean;
   }
-  auto upper = as_eigen(result->view());
-  upper.setIdentity();
-  as_eigen(std::as_const(*reversed).view()).template triangularView<Eigen::Lower>().solveInPlace(upper);
+  detail::invert_lower(reversed->view(), executor);
   // The inverse of the reversed factor, read backwards again.
-  for (Eigen::Index i = 0; i < size; ++i)
-    for (Eigen::Index j = 0; j <= i; ++j) {
-      const Real value = upper(i, j);
-      upper(i, j) = Real{0};
-      (*reversed)(static_cast<std::size_t>(size - 1 - i), static_cast<std::size_t>(size - 1 - j)) = value;
-    }
-  for (Eigen::Index i = 0; i < size; ++i)
-    for (Eigen::Index j = 0; j < i; ++j)
-      (*reversed)(static_cast<std::size_t>(i), static_cast<std::size_t>(j)) = Real{0};
+  std::ranges::reverse(reversed->values());
   return InverseFactor<Real>{*std::move(reversed), added};
 }
 

@@ -39,7 +39,7 @@ constexpr std::span<const std::uint8_t> gptq_planes(int bits) noexcept {
 /// output; `qzeros` int32 [groups, out * bits / 32], a stream along the outputs; `scales` float16 or bfloat16
 /// [groups, out]; `g_idx` int32 [in], the group of each input (may be missing when read, always written). The value is
 /// (code - zero point) * scale. Inputs and outputs are multiples of what fills whole words (32 codes for odd widths).
-struct Gptq {
+struct AutoGptq {
   static constexpr std::string_view name = "gptq";
 
   int bits = 4;                ///< 2, 3, 4 or 8; 2 to 8 if planar
@@ -66,12 +66,12 @@ struct Gptq {
   [[nodiscard]] Result<void> check() const;
 };
 
-inline Result<void> Gptq::check() const {
+inline Result<void> AutoGptq::check() const {
   if (planar ? bits >= 2 && bits <= 8 : bits == 2 || bits == 3 || bits == 4 || bits == 8) return {};
   return Error{ErrorCode::invalid_argument, "pare: gptq has no codes of " + std::to_string(bits) + " bits"};
 }
 
-inline Result<CodedMatrix> Gptq::read(std::span<const PartView> parts, std::pmr::memory_resource* memory) const {
+inline Result<CodedMatrix> AutoGptq::read(std::span<const PartView> parts, std::pmr::memory_resource* memory) const {
   if (auto good = check(); !good) return good.error();
   const auto weight = find_part(parts, "qweight", PartType::int32, 2);
   if (!weight) return weight.error();
@@ -103,7 +103,7 @@ inline Result<CodedMatrix> Gptq::read(std::span<const PartView> parts, std::pmr:
   return matrix;
 }
 
-inline Result<std::vector<Part>> Gptq::write(const CodedMatrix& matrix, std::pmr::memory_resource* memory) const {
+inline Result<std::vector<Part>> AutoGptq::write(const CodedMatrix& matrix, std::pmr::memory_resource* memory) const {
   if (auto good = check(); !good) return good.error();
   if (auto good = expect_integers(matrix, name, bits); !good) return good.error();
   if (auto good = expect_no_tensor_scale(matrix, name); !good) return good.error();

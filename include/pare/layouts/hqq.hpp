@@ -49,18 +49,24 @@ struct HqqParameters {
   float inverse_scale = 1.0f;  ///< at most 20000; 1 where the weights differ by no more than 0.0001
 };
 
-/// The grid of a group: inverse scale = (2^bits - 1) / (highest - lowest), zero = -lowest * inverse scale,
-/// which is not rounded. The range is that of the weights alone: zero need not lie in it.
-constexpr HqqParameters hqq_parameters(float lowest, float highest, int bits) noexcept {
+/// The grid of a group with codes up to `last`: inverse scale = last * (1 / (highest - lowest)) with two roundings,
+/// as in HQQ, zero = -lowest * inverse scale, which is not rounded. The range is that of the weights alone: zero need
+/// not lie in it.
+constexpr HqqParameters hqq_parameters_upto(float lowest, float highest, int last) noexcept {
   HqqParameters p;
   const float width = highest - lowest;
   if ((width < 0.0f ? -width : width) > 1e-4f) {
-    p.inverse_scale = static_cast<float>((1 << bits) - 1) / width;
+    p.inverse_scale = 1.0f / width * static_cast<float>(last);
     if (p.inverse_scale > 2e4f) p.inverse_scale = 2e4f;
   }
   p.zero = -lowest * p.inverse_scale;
   p.scale = 1.0f / p.inverse_scale;
   return p;
+}
+
+/// The same with all codes of so many bits.
+constexpr HqqParameters hqq_parameters(float lowest, float highest, int bits) noexcept {
+  return hqq_parameters_upto(lowest, highest, (1 << bits) - 1);
 }
 
 /// The code of a weight: round(x * inverse scale + zero), ties to even, within 0 .. 2^bits - 1.

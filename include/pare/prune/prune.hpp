@@ -1,8 +1,20 @@
 #pragma once
 
 /// Layer 6: which weights to cut away. Pruner<Metric, Structure> returns a Mask; pare::apply puts it into effect.
+#include "pare/prune/adaptive_rows.hpp"
+#include "pare/prune/channels_last.hpp"
+#include "pare/prune/flap.hpp"
+#include "pare/prune/global_pruner.hpp"
+#include "pare/prune/layer_densities.hpp"
 #include "pare/prune/n_of_m.hpp"
+#include "pare/prune/obc.hpp"
 #include "pare/prune/pruner.hpp"
+#include "pare/prune/reconstruction.hpp"
+#include "pare/prune/row_importance.hpp"
 #include "pare/prune/saliency.hpp"
+#include "pare/prune/schedule.hpp"
+#include "pare/prune/sensitivity_scan.hpp"
+#include "pare/prune/sparse_gpt.hpp"
 #include "pare/prune/structure.hpp"
 #include "pare/prune/unstructured.hpp"
+#include "pare/prune/weight_blocks.hpp"

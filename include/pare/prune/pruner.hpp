@@ -1,12 +1,11 @@
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <span>
-#include <string>
 #include <utility>
 
 #include "pare/prune/saliency.hpp"
+#include "pare/prune/selection.hpp"
 #include "pare/prune/structure.hpp"
 
 namespace pare {
@@ -33,11 +32,16 @@ struct Pruner {
 
   /// The mask by weights alone, for metrics such as Magnitude.
   Result<Mask> operator()(MatrixView<const float> weights, const PruneOptions& options = {}) const {
-    static_assert(WeightSaliency<Metric>,
+    static_assert(WeightSaliency<Metric> || PlaceSaliency<Metric> || !ActivationSaliency<Metric>,
                   "pare: Wanda, as every metric with score(weight, norm), needs the activation norms of each input "
                   "column: call pruner(weights, norms)");
+    static_assert(WeightSaliency<Metric> || PlaceSaliency<Metric> || !GradientSaliency<Metric>,
+                  "pare: Taylor, as every metric with score(weight, gradient), needs the gradient of each weight: call "
+                  "pruner(weights, gradients)");
     if constexpr (WeightSaliency<Metric>)
       return run(weights, [&](std::size_t r, std::size_t c) -> double { return metric.score(weights(r, c)); }, options);
+    else if constexpr (PlaceSaliency<Metric>)
+      return run(weights, [&](std::size_t r, std::size_t c) -> double { return metric.score_at(r, c); }, options);
   }
 
   /// The mask by weights and activation norms, norms[c] being that of column c, for metrics such as Wanda.
@@ -46,14 +50,7 @@ struct Pruner {
     static_assert(ActivationSaliency<Metric>,
                   "pare: Magnitude, as every metric with score(weight), takes no activation norms: call "
                   "pruner(weights)");
-    if (activation_norms.size() != weights.cols)
-      return Error{ErrorCode::invalid_argument, "pare: " + std::to_string(activation_norms.size()) +
-                                                    " activation norms for " + std::to_string(weights.cols) +
-                                                    " columns of weights"};
-    for (std::size_t c = 0; c < weights.cols; ++c)
-      if (!(activation_norms[c] >= 0 && std::isfinite(activation_norms[c])))
-        return Error{ErrorCode::invalid_argument, "pare: the activation norm of column " + std::to_string(c) +
-                                                      " is not a finite non-negative number"};
+    if (Result<void> ok = detail::check_norms(activation_norms, weights.cols); !ok) return std::move(ok).error();
     if constexpr (ActivationSaliency<Metric>)
       return run(
           weights,
@@ -61,7 +58,21 @@ struct Pruner {
           options);
   }
 
-  /// Either of the above on another library's matrix, such as Eigen::MatrixXf.
+  /// The mask by weights and their gradients, a matrix of the same shape, for metrics such as Taylor.
+  Result<Mask> operator()(MatrixView<const float> weights, MatrixView<const float> gradients,
+                          const PruneOptions& options = {}) const
+    requires GradientSaliency<Metric>
+  {
+    if (gradients.shape() != weights.shape())
+      return detail::shape_error("the gradient", gradients.shape(), weights.shape());
+    if (Result<void> ok = detail::check_input(gradients, "the gradient"); !ok) return std::move(ok).error();
+    return run(
+        weights,
+        [&](std::size_t r, std::size_t c) -> double { return metric.score(weights(r, c), Gradient{gradients(r, c)}); },
+        options);
+  }
+
+  /// Any of the above on another library's matrix, such as Eigen::MatrixXf.
   template <StridedMatrix M, class... Rest>
   Result<Mask> operator()(const M& weights, const Rest&... rest) const {
     return (*this)(MatrixView<const float>(view(weights)), rest...);

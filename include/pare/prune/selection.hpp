@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory_resource>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "pare/core/core.hpp"
@@ -83,9 +85,21 @@ class Scratch {
   std::size_t length_;
 };
 
-/// Prunes what lies below the cut, spending its quota in row-major order.
+/// Success where there is one finite, not negative norm for each column.
+inline Result<void> check_norms(std::span<const float> norms, std::size_t cols) {
+  if (norms.size() != cols)
+    return Error{ErrorCode::invalid_argument, "pare: " + std::to_string(norms.size()) + " activation norms for " +
+                                                  std::to_string(cols) + " columns of weights"};
+  for (std::size_t c = 0; c < cols; ++c)
+    if (!(norms[c] >= 0 && std::isfinite(norms[c])))
+      return Error{ErrorCode::invalid_argument,
+                   "pare: the activation norm of column " + std::to_string(c) + " is not a finite non-negative number"};
+  return {};
+}
+
+/// Prunes what lies below the cut, spending its quota in row-major order; the cut with what is left of its quota.
 template <class Scores>
-void prune_below(const Scores& scores, RowRange rows, SaliencyCut cut, Mask& mask) {
+SaliencyCut prune_below(const Scores& scores, RowRange rows, SaliencyCut cut, Mask& mask) {
   const std::size_t cols = mask.shape().cols;
   for (std::size_t r = rows.begin; r < rows.end; ++r) {
     std::uint8_t* bits = mask.row(r);
@@ -102,6 +116,7 @@ void prune_below(const Scores& scores, RowRange rows, SaliencyCut cut, Mask& mas
       bits[begin / 8] = static_cast<std::uint8_t>(kept);
     }
   }
+  return cut;
 }
 
 }  // namespace pare::detail

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -21,17 +22,21 @@ struct PerLayer {};
 /// PerLayer by threshold, the magnitude baseline of the Wanda repository: everything not above the element of rank
 /// int(count * sparsity) goes, that is one element more than PerLayer prunes, and all that tie with it.
 struct PerLayerThreshold {};
+/// PerLayer by the k-th value, "granular" magnitude pruning: everything not above the element of rank
+/// k = round(count * sparsity), ties to even, goes, and all that tie with it.
+struct PerLayerKthValue {};
 
 /// Zeros anywhere. PerRow and PerLayer prune exactly int(count * sparsity) elements of each row or of the matrix, those
 /// that come first in ascending order of (saliency, position), so ties go by the lower row, then the lower column.
-/// PerLayerThreshold prunes all of a tie; unlike the reference it prunes nothing at sparsity 0, and all at 1.
+/// PerLayerThreshold and PerLayerKthValue prune all of a tie; unlike the references they prune nothing at sparsity 0,
+/// and all at 1.
 /// The product count * sparsity is taken in double, so `sparsity` is best written as 0.7, not 0.7f. Error: a sparsity
 /// that is NaN or outside [0, 1].
 template <class Scope>
 struct Unstructured {
   static_assert(std::is_same_v<Scope, PerRow> || std::is_same_v<Scope, PerLayer> ||
-                    std::is_same_v<Scope, PerLayerThreshold>,
-                "pare: Unstructured<Scope> takes PerRow, PerLayer or PerLayerThreshold as its scope");
+                    std::is_same_v<Scope, PerLayerThreshold> || std::is_same_v<Scope, PerLayerKthValue>,
+                "pare: Unstructured<Scope> takes PerRow, PerLayer, PerLayerThreshold or PerLayerKthValue as its scope");
 
   double sparsity = 0.5;
 
@@ -49,7 +54,8 @@ struct Unstructured {
 
  private:
   [[nodiscard]] std::size_t rank(std::size_t count) const noexcept {
-    const double product = static_cast<double>(count) * sparsity;
+    const double exact = static_cast<double>(count) * sparsity;
+    const double product = std::is_same_v<Scope, PerLayerKthValue> ? std::nearbyint(exact) : exact;
     return product < static_cast<double>(count) ? static_cast<std::size_t>(product) : count;
   }
 
@@ -72,10 +78,10 @@ struct Unstructured {
 
   template <class Scores>
   Result<void> select_layer(const Scores& scores, std::size_t pruned, Mask& mask, const PruneOptions& options) const {
-    constexpr bool by_threshold = std::is_same_v<Scope, PerLayerThreshold>;
-    if (by_threshold && sparsity > 0) pruned = std::min(pruned + 1, mask.shape().rows * mask.shape().cols);
+    constexpr bool above = std::is_same_v<Scope, PerLayerThreshold>;
+    if (above && sparsity > 0) pruned = std::min(pruned + 1, mask.shape().rows * mask.shape().cols);
     if (pruned == 0) return {};
-    return detail::prune_layer(scores, pruned, by_threshold, mask, options);
+    return detail::prune_layer(scores, pruned, above || std::is_same_v<Scope, PerLayerKthValue>, mask, options);
   }
 };
 

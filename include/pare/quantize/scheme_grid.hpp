@@ -9,21 +9,6 @@
 
 namespace pare {
 
-namespace detail {
-
-template <ScaleFormat F>
-constexpr ScaleType scale_type_of() noexcept {
-  static_assert(F::kind != FormatKind::minifloat || F::bits == 16 || std::same_as<F, E4M3>,
-                "pare: the algorithms keep scales in f32, f16, bf16, e4m3 or e8m0");
-  if constexpr (F::kind == FormatKind::float32) return ScaleType::float32;
-  if constexpr (F::kind == FormatKind::exponent) return ScaleType::float8_e8m0;
-  if constexpr (std::same_as<F, F16>) return ScaleType::float16;
-  if constexpr (std::same_as<F, BF16>) return ScaleType::bfloat16;
-  return ScaleType::float8_e4m3;
-}
-
-}  // namespace detail
-
 /// A scheme's own grid: the scale and zero point that `pare::quantize<S>` would give the block, and its rounding.
 /// Integer codes are counted from zero, and so a symmetric scheme's zero point is 2^(bits - 1).
 template <SchemeType S>
@@ -32,19 +17,10 @@ struct SchemeGrid {
   using format_type = typename S::format_type;
   static constexpr bool integer = IntegerFormat<format_type>;
 
-  [[nodiscard]] static CodeFormat format() {
-    if constexpr (integer)
-      return unsigned_format(format_type::bits);
-    else
-      return code_format<format_type>();
-  }
+  [[nodiscard]] static CodeFormat format() { return detail::code_format_of<S>(); }
   [[nodiscard]] static ShiftKind shift_kind() { return integer ? ShiftKind::zero_point : ShiftKind::none; }
   [[nodiscard]] static ScaleType scale_type() { return detail::scale_type_of<typename S::scale_type>(); }
-  [[nodiscard]] static Shape block(Shape shape) {
-    using G = typename S::granularity_type;
-    return {std::min(G::block_rows, std::max<std::size_t>(shape.rows, 1)),
-            std::min(G::block_cols, std::max<std::size_t>(shape.cols, 1))};
-  }
+  [[nodiscard]] static Shape block(Shape shape) { return detail::block_of<S>(shape); }
 
   [[nodiscard]] static BlockGrid fit(std::span<const float> block) {
     Range range;

@@ -1,6 +1,7 @@
 #pragma once
 
 /// Layer 4: tensors of codes, masks, and the verbs quantize, dequantize and matmul.
+#include "pare/tensor/coded.hpp"
 #include "pare/tensor/dequantize.hpp"
 #include "pare/tensor/mask.hpp"
 #include "pare/tensor/matmul.hpp"

@@ -145,6 +145,22 @@ TEST_F(LlamaProgram, QuantizesAndInspects) {
                  output_.string(), "packed as int4-g32 already");
 }
 
+TEST_F(LlamaProgram, QuantizesByCalibration) {
+  const std::string m = quoted(model_), o = " --scheme int4-g32 --json -o " + quoted(output_);
+  const std::string calibration = " --calibration " + quoted(text_);
+  expect_failure(run("quantize " + m + o + " --method gptq"), "--method gptq", "--calibration");
+  expect_failure(run("quantize " + m + o + " --method refined --layout marble" + calibration), "marble", "pare");
+  expect_failure(run("quantize " + m + " --layout gguf:q4_0 --method gptq -o " + quoted(output_)), "gguf", "gptq");
+  EXPECT_EQ(folder_.entries(), 2u);
+
+  const auto refined = report(run("quantize " + m + o + " --method refined --layout gptq" + calibration));
+  EXPECT_EQ(refined["method"], "refined");
+  EXPECT_EQ(refined["tensors"].size(), 14u);
+  EXPECT_GT(refined["sqnr_db"], 10.0);
+  EXPECT_EQ(folder_.entries(), 3u) << "the finished blocks go when the model is written";
+  report(run("perplexity " + quoted(output_) + " --json --text " + quoted(text_)));
+}
+
 TEST_F(LlamaProgram, PrunesWithAndWithoutPacking) {
   const std::string m = quoted(model_), o = " --force --json -o " + quoted(output_);
   const auto magnitude = report(run("prune " + m + o + " --structure per-layer --sparsity 0.25"));

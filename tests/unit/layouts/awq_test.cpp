@@ -89,7 +89,7 @@ TEST(Awq, ConvertsBetweenItsLayoutsAndGptq) {
   const auto offsets = fast.read(views(write(fast, *gemv)));
   ASSERT_TRUE(offsets);
   EXPECT_EQ(offsets->shift_kind, ShiftKind::offset);
-  const pare::Gptq gptq{.zeros = pare::GptqZeros::as_stored};
+  const pare::AutoGptq gptq{.zeros = pare::GptqZeros::as_stored};
   const auto back = gptq.read(views(write(gptq, *offsets)));
   const auto gemm = AwqGemm{}.read(views(write(AwqGemm{}, *back)));
   ASSERT_TRUE(gemm);

@@ -92,7 +92,7 @@ TEST(PackQuantized, TakesGptqAndAwqWithoutALoss) {
   like.lowest_zero = 1;
   const auto matrix = random_matrix(like, 9);
   const PackQuantized packed{.symmetric = false};
-  const auto from_gptq = pare::Gptq{}.read(views(write(pare::Gptq{}, matrix)));
+  const auto from_gptq = pare::AutoGptq{}.read(views(write(pare::AutoGptq{}, matrix)));
   const auto from_packed = packed.read(views(write(packed, *from_gptq)));
   const auto from_awq = pare::AwqGemm{}.read(views(write(pare::AwqGemm{}, *from_packed)));
   ASSERT_TRUE(from_awq);

@@ -150,9 +150,9 @@ TEST(Exl2, FindsDamage) {
 
 TEST(Exl2, ConvertsFromAndToGptq) {
   const auto matrix = groups({.bits = {4, 4}, .inputs = {32, 32}}, 8);
-  const auto gptq = converted(pare::Gptq{}, matrix);
+  const auto gptq = converted(pare::AutoGptq{}, matrix);
   EXPECT_EQ(difference(converted(Exl2{}, gptq), matrix), "");
-  EXPECT_NE(refusal(pare::Gptq{}, groups({.bits = {5, 4}, .inputs = {32, 32}}, 8)).find("pare: gptq"),
+  EXPECT_NE(refusal(pare::AutoGptq{}, groups({.bits = {5, 4}, .inputs = {32, 32}}, 8)).find("pare: gptq"),
             std::string::npos);
 }
 

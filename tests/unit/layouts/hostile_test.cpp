@@ -95,9 +95,10 @@ pare::CodedMatrix floats(const pare::CodeFormat& format, std::size_t group, Scal
 }
 
 TEST(Hostile, Integers) {
-  for (const int bits : {2, 3, 4, 8}) expect_promises_kept(pare::Gptq{.bits = bits}, integers(bits, {32, 64}, 32), 1);
-  expect_promises_kept(pare::Gptq{}, integers(4, {32, 64}, 32, true), 2);
-  expect_promises_kept(pare::Gptq{.bits = 7, .planar = true}, integers(7, {32, 64}, 32), 3);
+  for (const int bits : {2, 3, 4, 8})
+    expect_promises_kept(pare::AutoGptq{.bits = bits}, integers(bits, {32, 64}, 32), 1);
+  expect_promises_kept(pare::AutoGptq{}, integers(4, {32, 64}, 32, true), 2);
+  expect_promises_kept(pare::AutoGptq{.bits = 7, .planar = true}, integers(7, {32, 64}, 32), 3);
   expect_promises_kept(pare::Marlin{}, integers(4, {64, 32}, 16), 4);
   expect_promises_kept(pare::AwqGemm{}, integers(4, {16, 64}, 32), 5);
   expect_promises_kept(pare::AwqGemv{.group_size = 32}, integers(4, {16, 64}, 32), 6);

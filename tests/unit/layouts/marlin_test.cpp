@@ -58,7 +58,7 @@ TEST(Marlin, TilesAndScalesLieAsTheSpecificationSays) {
 
 TEST(Marlin, TakesSymmetricGptqAndCentresOtherIntegers) {
   const auto matrix = random_matrix(kind({64, 64}, 32), 6);
-  const pare::Gptq gptq;
+  const pare::AutoGptq gptq;
   const auto from_gptq = gptq.read(views(write(gptq, matrix)));
   const auto back = Marlin{}.read(views(write(Marlin{}, *from_gptq)));
   ASSERT_TRUE(back);

@@ -124,7 +124,7 @@ TEST(Mlc, ScalesAndCodesOfEveryFloat) {
 TEST(Mlc, ConvertsToAndFromGptq) {
   const auto matrix = centred(4, {32, 128}, 32, 5);
   const auto mlc = converted(Mlc{}, matrix);
-  const auto gptq = converted(pare::Gptq{}, mlc);
+  const auto gptq = converted(pare::AutoGptq{}, mlc);
   EXPECT_EQ(difference(converted(Mlc{}, gptq), matrix), "");
   // GPTQ's usual zero point is one higher, which only codes above 0 allow.
   auto usual = random_matrix({.shape = {32, 64},
@@ -137,7 +137,7 @@ TEST(Mlc, ConvertsToAndFromGptq) {
   EXPECT_NE(refusal(Mlc{}, usual).find("-8 in column"), std::string::npos);
   for (std::size_t i = 0; i < usual.codes_memory.size(); ++i)
     usual.codes().data[i] = std::max(usual.codes().data[i], std::uint8_t{1});
-  converted(Mlc{}, converted(pare::Gptq{}, usual));
+  converted(Mlc{}, converted(pare::AutoGptq{}, usual));
   auto ordered = random_matrix({.shape = {32, 64},
                                 .format = pare::unsigned_format(4),
                                 .block = {1, 32},

@@ -174,7 +174,7 @@ TEST(OpenVino, AsymmetricRuleOfNncf) {
 
 TEST(OpenVino, ConvertsFromGptqAndBitsandbytes) {
   const auto matrix = integers(4, {32, 128}, 32, 10);
-  const pare::Gptq gptq{.zeros = pare::GptqZeros::as_stored};
+  const pare::AutoGptq gptq{.zeros = pare::GptqZeros::as_stored};
   const OpenVino nibbles{.shape = {32, 128}, .group_size = 32};
   const OpenVino bytes{.elements = pare::stored_uint(8), .shape = {32, 128}, .group_size = 16};
   const auto back = converted(gptq, converted(nibbles, converted(gptq, matrix)));

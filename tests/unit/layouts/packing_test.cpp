@@ -64,7 +64,7 @@ TEST(Packing, StripsOrdersPlanesAndPaddingRoundTrip) {
   packing.across = true;
   expect_round_trip(packing, {29, 7});
   for (int bits = 2; bits <= 8; ++bits) {
-    const pare::Gptq planar{.bits = bits, .planar = true};
+    const pare::AutoGptq planar{.bits = bits, .planar = true};
     expect_round_trip(planar.packing(Along::inputs), {5, 70});
     expect_round_trip(planar.packing(Along::outputs), {70, 5});
   }

@@ -65,7 +65,7 @@ TEST(Matrix, GoesToOtherLayoutsAndBack) {
   const gguf::Blocks layout{BlockType::q4_0};
   const auto matrix = layout.read({&view, 1});
   ASSERT_TRUE(matrix) << matrix.error().message;
-  const pare::Gptq gptq;
+  const pare::AutoGptq gptq;
   const auto parts = gptq.write(*matrix);
   ASSERT_TRUE(parts) << parts.error().message;
   std::vector<pare::PartView> views;
