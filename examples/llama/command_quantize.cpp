@@ -77,6 +77,14 @@ pare::Result<Report> quantize_with_codes(const WeightFiles& files, const Quantiz
     return pare::Error{pare::ErrorCode::invalid_argument,
                        fmt::format("--method {} needs --calibration TEXT or --calibration-ids FILE", command.method)};
   }
+  // Whatever can be known beforehand is: the work may take hours.
+  const auto layouts = convertible_layouts();
+  if (std::ranges::find(layouts, command.layout) == layouts.end())
+    return pare::Error{pare::ErrorCode::invalid_argument, fmt::format("unknown layout \"{}\"; there are gguf:TYPE, {}",
+                                                                      command.layout, fmt::join(layouts, ", "))};
+  if (const auto known = pare::AnyGrid::named(command.scheme); !known) return known.error();
+  if (auto complete = check_weights(files, *config); !complete) return std::move(complete).error();
+  if (auto unpacked = files.require_floats(); !unpacked) return std::move(unpacked).error();
   const auto store =
       BlockStore::open(command.output.string() + ".unfinished", task_of(files, command, sequences), command.restart);
   if (!store) return store.error();

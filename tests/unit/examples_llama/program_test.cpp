@@ -153,7 +153,8 @@ TEST_F(LlamaProgram, QuantizesByCalibration) {
   expect_failure(run("quantize " + m + " --layout gguf:q4_0 --method gptq -o " + quoted(output_)), "gguf", "gptq");
   EXPECT_EQ(folder_.entries(), 2u);
 
-  const auto refined = report(run("quantize " + m + o + " --method refined --layout gptq" + calibration));
+  const auto refined = report(run("quantize " + m + " --scheme int4-g32-f16 --json -o " + quoted(output_) +
+                                  " --method refined --layout gptq" + calibration));
   EXPECT_EQ(refined["method"], "refined");
   EXPECT_EQ(refined["tensors"].size(), 14u);
   EXPECT_GT(refined["sqnr_db"], 10.0);
