@@ -296,7 +296,8 @@ Result<GgufFile> GgufFile::parse(std::span<const std::byte> bytes, std::string_v
   for (std::size_t i = 0; i < located.size(); ++i) {
     Located& tensor = located[i];
     const std::size_t size = *byte_count(tensor.info.type, tensor.info.shape);
-    if (tensor.offset > data.size() || size > data.size() - tensor.offset)
+    // A tensor without bytes needs a place in the file, too.
+    if (file.data_offset_ > bytes.size() || tensor.offset > data.size() || size > data.size() - tensor.offset)
       return corrupt(name,
                      fmt::format("tensor {} {}: {} bytes at the offset {} exceed the {} bytes of data in the file", i,
                                  quote(tensor.info.name), size, tensor.offset, data.size()));
