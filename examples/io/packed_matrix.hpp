@@ -11,7 +11,7 @@
 #include "io/checkpoint.hpp"
 #include "io/dtype.hpp"
 #include "io/tensor.hpp"
-#include "pare/pare.hpp"
+#include "pare/tensor/tensor.hpp"
 
 namespace io {
 

@@ -45,7 +45,7 @@ template <class F>
 void check_minifloat(const fs::path& file, Report& report) {
   const auto vectors = Vectors::open(file, report);
   if (!vectors) return;
-  constexpr NanRule nan = F::has_nan ? NanRule::canonical : NanRule::opposite;
+  static constexpr NanRule nan = F::has_nan ? NanRule::canonical : NanRule::opposite;
   const auto input = vectors->values<float>("input");
   const auto saturated =
       encode_all<std::uint8_t>(input, [](float x) { return F::template encode<Conversion{.nan = nan}>(x); });
@@ -102,8 +102,8 @@ void check_bnb_fp4(const fs::path& file, Report& report) {
 void check_halves(const fs::path& file, Report& report) {
   const auto vectors = Vectors::open(file, report);
   if (!vectors) return;
-  constexpr Conversion quiet{.overflow = Overflow::special, .nan = NanRule::quiet};
-  constexpr Conversion canonical{.overflow = Overflow::special};
+  static constexpr Conversion quiet{.overflow = Overflow::special, .nan = NanRule::quiet};
+  static constexpr Conversion canonical{.overflow = Overflow::special};
   std::vector<float> input;
   for (const std::uint32_t bits : vectors->values<std::uint32_t>("input_bits"))
     input.push_back(std::bit_cast<float>(bits));

@@ -86,14 +86,17 @@ class HadamardRotation {
 class DenseRotation {
  public:
   /// Error: a matrix that is not square, or whose rows are not orthonormal within `tolerance`.
-  static Result<DenseRotation> create(Matrix<double> matrix, double tolerance = 1e-5) {
+  template <std::same_as<double> Real>
+  static Result<DenseRotation> create(Matrix<Real> matrix, double tolerance = 1e-5) {
     const std::size_t n = matrix.rows();
     if (matrix.cols() != n) return detail::shape_error("the rotation", matrix.shape(), {n, n});
     const auto q = as_eigen(std::as_const(matrix).view());
     if (!q.allFinite())
       return Error{ErrorCode::invalid_argument, "pare: the rotation holds a value that is not finite"};
-    const double apart =
-        n == 0 ? 0.0 : (q * q.transpose() - EigenMatrix<double>::Identity(q.rows(), q.cols())).cwiseAbs().maxCoeff();
+    EigenMatrix<Real> products(q.rows(), q.cols());
+    products.noalias() = q * q.transpose();
+    products.diagonal().array() -= 1.0;
+    const double apart = n == 0 ? 0.0 : products.cwiseAbs().maxCoeff();
     if (!(apart <= tolerance))
       return Error{ErrorCode::invalid_argument,
                    "pare: the rotation is not orthogonal: its products of rows are " + std::to_string(apart) + " off"};

@@ -11,6 +11,7 @@
 
 #include "fixtures.hpp"
 #include "io/thread_pool.hpp"
+#include "pare/metrics/metrics.hpp"
 
 namespace {
 using io::Checkpoint;
