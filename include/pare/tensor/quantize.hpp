@@ -14,7 +14,7 @@ namespace pare {
 namespace detail {
 
 /// How many blocks of a row are in work at once.
-inline constexpr std::size_t window_blocks = 64;
+inline constexpr std::size_t window_blocks = 16;
 
 /// Quantizes the rows [begin, end) of one row of blocks, or given `ranges`, with those instead of the rows' own.
 template <class Kernels, SchemeType S, class T>
@@ -22,10 +22,11 @@ void quantize_block_row(ContiguousRows<const T>& rows, std::size_t task, std::si
                         PackedSpan<S> out, const Range* given) {
   const std::size_t cols = out.shape.cols, group = out.group();
   constexpr std::size_t scale_bytes = S::scale_type::bits / 8;
+  std::array<Range, window_blocks> ranges;
+  std::array<BlockParameters, window_blocks> parameters;
   for (std::size_t column = 0, block = out.first_block(begin); column < cols;) {
     const std::size_t blocks = std::min(window_blocks, ceil_div(cols - column, group));
     const std::size_t width = std::min(cols - column, blocks < window_blocks ? cols - column : blocks * group);
-    std::array<Range, window_blocks> ranges;
     if (given != nullptr) {
       std::copy_n(given, blocks, ranges.begin());
     } else {
@@ -36,7 +37,6 @@ void quantize_block_row(ContiguousRows<const T>& rows, std::size_t task, std::si
         for (std::size_t b = 0; b < blocks; ++b) ranges[b].merge(more[b]);
       }
     }
-    std::array<BlockParameters, window_blocks> parameters;
     Kernels::template derive_parameters<typename S::symmetry_type, typename S::scale_type>(
         ranges.data(), blocks, S::format_type::max, parameters.data());
     for (std::size_t r = begin; r < end; ++r)

@@ -6,6 +6,19 @@ inline namespace PARE_ABI {
 namespace HWY_NAMESPACE {
 #if PARE_VECTORS
 
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+/// Whether what stands above the lowest byte of a code counts for nothing.
+inline constexpr bool stores_lowest_byte = true;
+HWY_INLINE void store_codes(Words codes, std::uint8_t* bytes) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes), _mm512_cvtepi32_epi8(codes.raw));
+}
+#else
+inline constexpr bool stores_lowest_byte = false;
+HWY_INLINE void store_codes(Words codes, std::uint8_t* bytes) {
+  hn::StoreU(hn::DemoteTo(ByteTag(), hn::BitCast(ints, codes)), ByteTag(), bytes);
+}
+#endif
+
 /// Encodes scaled values of one group; built once per group.
 template <class F>
 struct Encoder;
@@ -25,7 +38,8 @@ struct Encoder<F> {
   HWY_INLINE Words operator()(Floats x) const {
     // In a float as large as 1.5 * 2^23 the last place is 1: adding it rounds, and leaves the integer in the low bits.
     const Words q = bits_of(hn::Add(hn::Min(hn::Max(x, lowest), highest), hn::Set(floats, 12582912.0f)));
-    return hn::And(UnsignedFormat<F> ? hn::Add(q, zero_point) : q, set(F::mask));
+    const Words code = UnsignedFormat<F> ? hn::Add(q, zero_point) : q;
+    return F::bits == 8 && stores_lowest_byte ? code : hn::And(code, set(F::mask));
   }
 };
 
@@ -97,11 +111,11 @@ void encode(const typename Signature::element_type* x, std::size_t n, std::size_
         const Floats inverse = hn::Set(floats, parameters->inverse);
         for (; end - begin >= block; begin += block) {
           HWY_ALIGN std::uint8_t bytes[block];
+          prefetch_weights<1>(x + begin, block);
           std::uint8_t* const packed = codes + begin / 8 * F::bits;
           std::uint8_t* const unpacked = F::bits == 8 ? packed : bytes;
           for (std::size_t j = 0; j < block; j += lanes) {
-            const Words code = encoder(hn::Mul(load(x + begin + j), inverse));
-            hn::StoreU(hn::DemoteTo(ByteTag(), hn::BitCast(ints, code)), ByteTag(), unpacked + j);
+            store_codes(encoder(hn::Mul(load(x + begin + j), inverse)), unpacked + j);
           }
           if constexpr (F::bits != 8) pack_block<F::bits>(bytes, packed);
         }

@@ -50,11 +50,12 @@ inline constexpr bool has_vector_scale =
 /// The parameters of `lanes` groups.
 template <class Rule, class S>
 HWY_INLINE void derive_parameters_of_lanes(const Range* ranges, float format_max, BlockParameters* parameters) {
-  HWY_ALIGN float low[lanes], high[lanes], scale[lanes], inverse[lanes];
-  HWY_ALIGN std::uint32_t code[lanes], zero_point[lanes] = {};
+  HWY_ALIGN float low[lanes], high[lanes];
+  HWY_ALIGN std::uint32_t finite[lanes];
   for (std::size_t i = 0; i < lanes; ++i) {
     low[i] = ranges[i].lowest;
     high[i] = ranges[i].highest;
+    finite[i] = ranges[i].finite;
   }
   const Floats lowest = hn::Load(floats, low), highest = hn::Load(floats, high), most = hn::Set(floats, format_max);
   // 0 - x is never -0, and neither is the larger of that and a highest value.
@@ -69,15 +70,19 @@ HWY_INLINE void derive_parameters_of_lanes(const Range* ranges, float format_max
     stored = shared_exponents(width, format_max);
   else
     stored = store_scales<S>(hn::Div(width, most));
-  hn::Store(stored.code, words, code);
-  hn::Store(stored.value, floats, scale);
-  hn::Store(stored.inverse, floats, inverse);
-  if constexpr (Rule::has_zero_point) {
-    const Floats zero = hn::Add(hn::Min(hn::Mul(below, stored.inverse), most), hn::Set(floats, 12582912.0f));
-    hn::Store(hn::And(bits_of(zero), set(255u)), words, zero_point);
-  }
-  for (std::size_t i = 0; i < lanes; ++i)
-    parameters[i] = {scale[i], inverse[i], code[i], static_cast<std::uint8_t>(zero_point[i]), ranges[i].finite};
+  Words zero_point = set(0);
+  if constexpr (Rule::has_zero_point)
+    zero_point = hn::And(bits_of(hn::Add(hn::Min(hn::Mul(below, stored.inverse), most), hn::Set(floats, 12582912.0f))),
+                         set(255u));
+  // The fields of BlockParameters side by side, as memory has them.
+  static_assert(sizeof(BlockParameters) == 16 && offsetof(BlockParameters, inverse) == 4 &&
+                offsetof(BlockParameters, scale_code) == 8 && offsetof(BlockParameters, zero_point) == 12 &&
+                offsetof(BlockParameters, finite) == 13);
+  static_assert(std::endian::native == std::endian::little);
+  HWY_ALIGN std::uint32_t fields[4 * lanes];
+  hn::StoreInterleaved4(bits_of(stored.value), bits_of(stored.inverse), stored.code,
+                        hn::Or(zero_point, hn::ShiftLeft<8>(hn::Load(words, finite))), words, fields);
+  std::memcpy(parameters, fields, sizeof fields);
   if constexpr (S::kind == FormatKind::exponent)
     for (std::size_t i = 0; i < lanes; ++i)
       if (!ranges[i].finite) parameters[i] = Rule::template parameters<S>(ranges[i], format_max);

@@ -6,6 +6,15 @@ namespace HWY_NAMESPACE {
 
 #if PARE_VECTORS
 
+/// Quantizing reads weights twice, a few kilobytes at a time, which stay in the first-level cache. Either pass fetches
+/// every other line of what comes next, so that memory is never idle.
+template <std::size_t Parity, class T>
+HWY_INLINE void prefetch_weights(const T* x, std::size_t n) {
+  constexpr std::size_t distance = 4096, line = 64;
+  for (std::size_t i = Parity * line; i < n * sizeof(T); i += 2 * line)
+    hwy::Prefetch(reinterpret_cast<const std::uint8_t*>(x) + distance + i);
+}
+
 /// The combination of all lanes of v[i] in lane i.
 template <class Combine>
 HWY_INLINE Floats combine_lanes(Floats (&v)[lanes], Combine combine) {
@@ -17,30 +26,36 @@ HWY_INLINE Floats combine_lanes(Floats (&v)[lanes], Combine combine) {
   return v[0];
 }
 
-/// The ranges of `lanes` groups of whole vectors; false, and no ranges, where a value is not finite.
-template <class T>
-HWY_INLINE bool find_ranges(const T* x, std::size_t group, Range* ranges) {
-  Floats lowest[lanes], highest[lanes];
-  Ints largest = hn::Zero(ints);
+/// The ranges of `lanes` groups of whole vectors; false, and no ranges, where a value is not finite. `Group` is the
+/// size of a group that is known when this is compiled, or 0.
+template <std::size_t Group, class T>
+bool find_ranges(const T* x, std::size_t group, Range* ranges) {
+  if constexpr (Group != 0) group = Group;
+  Floats lowest[lanes], highest[lanes], nothing = hn::Zero(floats);
+#pragma GCC unroll 16
   for (std::size_t g = 0; g < lanes; ++g) {
-    Floats low = hn::Zero(floats), high = hn::Zero(floats);
-    for (std::size_t i = 0; i < group; i += lanes) {
+    prefetch_weights<0>(x + g * group, group);
+    Floats low = load(x + g * group), high = low;
+    Floats none = hn::Mul(low, hn::Zero(floats));
+    for (std::size_t i = lanes; i < group; i += lanes) {
       const Floats v = load(x + g * group + i);
       low = hn::Min(low, v);
       high = hn::Max(high, v);
-      largest = hn::Max(largest, hn::BitCast(ints, hn::And(bits_of(v), set(0x7fffffffu))));
+      none = hn::MulAdd(v, hn::Zero(floats), none);
     }
+    nothing = hn::Add(nothing, none);
     lowest[g] = low;
     highest[g] = high;
   }
-  if (!hn::AllTrue(ints, hn::Lt(largest, hn::Set(ints, 0x7f800000)))) return false;
+  // Zero times what is not finite is NaN.
+  if (!hn::AllTrue(floats, hn::Eq(nothing, hn::Zero(floats)))) return false;
   HWY_ALIGN float low[lanes], high[lanes];
   // Adding +0 turns a -0, which some targets' Min and Max keep, into +0.
   const Floats zero = hn::Zero(floats);
-  hn::Store(hn::Add(combine_lanes(lowest, [](Floats a, Floats b) HWY_ATTR { return hn::Min(a, b); }), zero), floats,
-            low);
-  hn::Store(hn::Add(combine_lanes(highest, [](Floats a, Floats b) HWY_ATTR { return hn::Max(a, b); }), zero), floats,
-            high);
+  const Floats least = combine_lanes(lowest, [](Floats a, Floats b) HWY_ATTR { return hn::Min(a, b); });
+  const Floats most = combine_lanes(highest, [](Floats a, Floats b) HWY_ATTR { return hn::Max(a, b); });
+  hn::Store(hn::Add(hn::Min(least, zero), zero), floats, low);
+  hn::Store(hn::Add(hn::Max(most, zero), zero), floats, high);
   for (std::size_t g = 0; g < lanes; ++g) ranges[g] = {low[g], high[g]};
   return true;
 }
@@ -51,8 +66,10 @@ template <class T>
 void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) {
 #if PARE_VECTORS
   std::size_t begin = 0;
-  if (group % lanes == 0 && group <= n / lanes)
-    for (; n - begin >= lanes * group && find_ranges(x + begin, group, ranges); begin += lanes * group) ranges += lanes;
+  if (group % lanes == 0 && group <= n / lanes) {
+    const auto find = group == 32 ? &find_ranges<32, T> : &find_ranges<0, T>;
+    for (; n - begin >= lanes * group && find(x + begin, group, ranges); begin += lanes * group) ranges += lanes;
+  }
   for (; begin < n; ++ranges) {
     const std::size_t end = n - begin > group ? begin + group : n;
     Floats lowest = hn::Zero(floats), highest = hn::Zero(floats);
