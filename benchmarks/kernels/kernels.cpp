@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "pare/kernels/xsimd.hpp"
-#include "pare/pare.hpp"
+#include "pare/tensor/tensor.hpp"
 
 namespace {
 
@@ -142,6 +142,16 @@ struct Verbs {
     measure(state, target, 2.0 * static_cast<double>(M * data->weights.size()),
             [&] { return pare::matmul<S, K>(weights.view(), x, y); });
   }
+
+  template <std::size_t M>
+  static void prepared_matmul(benchmark::State& state, std::int64_t target) {
+    const auto weights = std::move(*pare::prepare<S, K>(packed()));
+    std::vector<float> out(M * data->shape.rows);
+    const MatrixView<const float> x(data->x.data(), M, columns);
+    const MatrixView<float> y(out.data(), M, data->shape.rows);
+    measure(state, target, 2.0 * static_cast<double>(M * data->weights.size()),
+            [&] { return pare::matmul<S, K>(weights, x, y); });
+  }
 };
 
 template <class K, class T>
@@ -203,6 +213,13 @@ struct Registrar {
     add("dequantize-bf16", pare::name<S>(), &V::template dequantize<pare::BFloat16>);
   }
 
+  template <class S>
+  void add_prepared() const {
+    using V = Verbs<S, K>;
+    add("prepared-matvec", pare::name<S>(), &V::template prepared_matmul<1>);
+    add("prepared-matmul" + std::to_string(batch), pare::name<S>(), &V::template prepared_matmul<batch>);
+  }
+
   template <class T>
   void add_ranges(const std::string& kernel) const {
     for (const std::size_t group : {std::size_t{32}, std::size_t{128}, columns})
@@ -234,6 +251,11 @@ using FewSchemes =
     pare::SchemeList<pare::catalog::Int4Group32, pare::catalog::Int4AsymGroup32, pare::catalog::Int8Channel,
                      pare::catalog::NF4Group64, pare::catalog::MXFP4, pare::catalog::FP8Tensor>;
 
+/// Those whose products with eight-bit activations have a form of their own; one of each kind.
+using PreparedSchemes = pare::SchemeList<pare::catalog::Int4Group32, pare::catalog::Int4Group128,
+                                         pare::catalog::Int4Group32F16, pare::catalog::Int4AsymGroup32,
+                                         pare::catalog::Int8Channel, pare::catalog::Int8Group32, pare::catalog::MXFP4>;
+
 template <class K>
 void register_few(const char* name) {
   const Registrar<K> backend{name};
@@ -247,7 +269,15 @@ void register_all() {
     const Registrar<pare::HighwayKernels> backend{hwy::TargetName(target), target};
     backend.add_primitives();
     pare::Catalog::for_each([&]<class S>(std::type_identity<S>) { backend.add_verbs<S>(); });
+    PreparedSchemes::for_each([&]<class S>(std::type_identity<S>) { backend.add_prepared<S>(); });
   }
+#if HWY_ARCH_X86
+  // The refinement of AVX3 by VNNI, which is no target of its own.
+  if ((hwy::SupportedTargets() & HWY_AVX3_DL) != 0) {
+    const Registrar<pare::HighwayKernels> backend{"VNNI", HWY_AVX3 | HWY_AVX3_DL};
+    PreparedSchemes::for_each([&]<class S>(std::type_identity<S>) { backend.add_prepared<S>(); });
+  }
+#endif
   register_few<pare::XsimdKernels>("xsimd");
   register_few<pare::ReferenceKernels>("scalar");
 }

@@ -22,7 +22,7 @@
 #include <string_view>
 #include <vector>
 
-#include "pare/pare.hpp"
+#include "pare/tensor/tensor.hpp"
 
 namespace {
 
@@ -71,15 +71,21 @@ void time_round_robin(std::vector<Case>& cases) {
     }
 }
 
-/// Prints cases in pairs of ggml's and pare's; `work` divided by seconds is in `unit`.
-void print_pairs(const char* title, const char* unit, double work, std::vector<Case> cases) {
+/// Prints cases of ggml's, each with the `ours` of pare's that follow it; `work` divided by seconds is in `unit`.
+void print_beside(const char* title, const char* unit, double work, std::vector<Case> cases, std::size_t ours = 1) {
   time_round_robin(cases);
-  std::printf("\n| %s | %s | pare | %s | pare / ggml |\n|---|---|---|---|---|\n", title, unit, unit);
-  for (std::size_t i = 0; i + 1 < cases.size(); i += 2) {
-    const double theirs = work / cases[i].median(), ours = work / cases[i + 1].median();
-    std::printf("| %s | %.1f | %s | %.1f | %.2f |\n", cases[i].name.c_str(), theirs, cases[i + 1].name.c_str(), ours,
-                ours / theirs);
+  std::printf("\n| %s | %s |", title, unit);
+  for (std::size_t i = 0; i < ours; ++i) std::printf(" pare | %s | pare / ggml |", unit);
+  std::printf("\n|---|---|");
+  for (std::size_t i = 0; i < ours; ++i) std::printf("---|---|---|");
+  for (std::size_t i = 0; i + ours < cases.size(); i += ours + 1) {
+    const double theirs = work / cases[i].median();
+    std::printf("\n| %s | %.1f |", cases[i].name.c_str(), theirs);
+    for (std::size_t j = i + 1; j <= i + ours; ++j)
+      std::printf(" %s | %.1f | %.2f |", cases[j].name.c_str(), work / cases[j].median(),
+                  work / cases[j].median() / theirs);
   }
+  std::printf("\n");
 }
 
 template <class S>
@@ -216,11 +222,21 @@ struct Products {
       const pare::MatrixView<float> view(y->data(), x.rows, weights.rows);
       if (!pare::matmul<S>(packed->view(), x, view)) fail("matmul");
     };
+    auto weights_once = pare::prepare(*packed);
+    if (!weights_once) fail(weights_once.error().message);
+    const auto prepared = std::make_shared<pare::PreparedTensor<S>>(*std::move(weights_once));
+    const auto ours_prepared = [=, this] {
+      const pare::MatrixView<float> view(y->data(), x.rows, weights.rows);
+      if (!pare::matmul(*prepared, x, view)) fail("matmul of prepared weights");
+    };
     theirs->run();
     ours();
     check(theirs->result(), *y, name);
+    ours_prepared();
+    check(theirs->result(), *y, name);
     cases.push_back({name, [theirs] { theirs->run(); }});
     cases.push_back({std::string(pare::name<S>()), ours});
+    cases.push_back({"prepared", ours_prepared});
   }
 
   /// Both compute the same product, but for the rounding of weights and of activations.
@@ -246,7 +262,7 @@ void compare_products(const GgmlCpu& cpu, pare::MatrixView<const float> weights,
   products.add<pare::catalog::Int8Group32>(GGML_TYPE_F32, cpu.plain, "f32");
   const std::string title = "product, M = " + std::to_string(x.rows);
   const double flops = 2.0 * static_cast<double>(x.rows) * static_cast<double>(weights.rows * weights.cols);
-  print_pairs(title.c_str(), "GFLOP/s", flops * 1e-9, std::move(products.cases));
+  print_beside(title.c_str(), "GFLOP/s", flops * 1e-9, std::move(products.cases), 2);
 }
 
 }  // namespace
@@ -272,8 +288,8 @@ int main(int argc, char** argv) {
   conversions.add<Int8Group32F16>(GGML_TYPE_Q8_0, "q8_0");
   conversions.add<pare::catalog::MXFP4>(GGML_TYPE_MXFP4, "mxfp4");
   const double bytes = static_cast<double>(conversions.count() * sizeof(float));
-  print_pairs("quantize", "GB/s", bytes * 1e-9, std::move(conversions.quantize));
-  print_pairs("dequantize", "GB/s", bytes * 1e-9, std::move(conversions.dequantize));
+  print_beside("quantize", "GB/s", bytes * 1e-9, std::move(conversions.quantize));
+  print_beside("dequantize", "GB/s", bytes * 1e-9, std::move(conversions.dequantize));
 
   const pare::MatrixView<const float> matrix(weights.data(), n, k);
   compare_products(cpu, matrix, pare::MatrixView<const float>(x.data(), 1, k));

@@ -41,6 +41,28 @@ void CompiledKernels::multiply_codes(const float* x, const std::uint8_t* codes, 
                                                zero_points, zero_point_stride, y);
 }
 
+void CompiledKernels::quantize_activations(const float* x, std::size_t rows, std::size_t x_stride, std::size_t cols,
+                                           std::size_t group, std::int32_t offset,
+                                           const QuantizedActivations& out) noexcept {
+  HighwayKernels::quantize_activations(x, rows, x_stride, cols, group, offset, out);
+}
+
+template <class Codes>
+void CompiledKernels::multiply_prepared(const PreparedWeights& weights, std::size_t outputs,
+                                        const QuantizedActivations& x, float* y, std::size_t y_stride) noexcept {
+  HighwayKernels::multiply_prepared<Codes>(weights, outputs, x, y, y_stride);
+}
+
+template void CompiledKernels::multiply_prepared<PreparedNibbles>(const PreparedWeights&, std::size_t,
+                                                                  const QuantizedActivations&, float*,
+                                                                  std::size_t) noexcept;
+template void CompiledKernels::multiply_prepared<PreparedBytes>(const PreparedWeights&, std::size_t,
+                                                                const QuantizedActivations&, float*,
+                                                                std::size_t) noexcept;
+template void CompiledKernels::multiply_prepared<PreparedE2M1>(const PreparedWeights&, std::size_t,
+                                                               const QuantizedActivations&, float*,
+                                                               std::size_t) noexcept;
+
 namespace {
 
 using Function = void (*)();

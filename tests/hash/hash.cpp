@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <pare/kernels/xsimd.hpp>
-#include <pare/pare.hpp>
+#include <pare/tensor/tensor.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -93,12 +93,27 @@ void print_matmul(const PackedTensor<S>& packed, const char* target) {
 }
 
 template <SchemeType S, class Kernels>
+void print_prepared_matmul(const PackedTensor<S>& packed, const char* target) {
+  const auto prepared = prepare<S, Kernels>(packed);
+  require(prepared.has_value());
+  std::vector<float> y(9 * shape.rows);
+  require(matmul<S, Kernels>(*prepared, MatrixView<const float>(inputs.data(), 9, shape.cols),
+                             MatrixView<float>(y.data(), 9, shape.rows))
+              .has_value());
+  Fnv1a hash;
+  hash.add_values(y);
+  std::printf("prepared-matmul/%s/%s %016llx\n", std::string(name<S>()).c_str(), target, hash.value());
+}
+
+template <SchemeType S, class Kernels>
 void print_all(const char* target) {
   const PackedTensor<S> packed = print_quantize<S, Kernels>(target);
   print_dequantize<S, Kernels, float>(packed, "dequantize", target);
   print_dequantize<S, Kernels, Half>(packed, "dequantize-f16", target);
   print_dequantize<S, Kernels, BFloat16>(packed, "dequantize-bf16", target);
   print_matmul<S, Kernels>(packed, target);
+  if constexpr (IntegerFormat<typename S::format_type> || std::same_as<typename S::format_type, E2M1>)
+    print_prepared_matmul<S, Kernels>(packed, target);
 }
 
 /// One scheme of every kind of code, scale and block.
@@ -119,6 +134,8 @@ int main() {
     Kinds::for_each([&]<class S>(std::type_identity<S>) { print_all<S, HighwayKernels>(target_name); });
   }
   hwy::SetSupportedTargetsForTest(0);
+  // AVX3 may be refined by VNNI, which is no target of its own.
+  Kinds::for_each([]<class S>(std::type_identity<S>) { print_all<S, HighwayKernels>("best"); });
   Kinds::for_each([]<class S>(std::type_identity<S>) { print_all<S, ReferenceKernels>("reference"); });
   Kinds::for_each([]<class S>(std::type_identity<S>) { print_all<S, XsimdKernels>("xsimd"); });
 }

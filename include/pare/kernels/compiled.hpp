@@ -66,6 +66,12 @@ struct CompiledKernels {
                       y);
   }
 
+  static void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride, std::size_t cols,
+                                   std::size_t group, std::int32_t offset, const QuantizedActivations& out) noexcept;
+  template <class Codes>
+  static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
+                                float* y, std::size_t y_stride) noexcept;
+
   /// The functions that the library defines behind those above.
   template <class F, class T>
   static void encode_codes(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,

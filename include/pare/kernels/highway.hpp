@@ -75,6 +75,17 @@ struct CodedProductTable {
                             std::size_t, const float*, std::size_t, const std::uint8_t*, std::size_t, float*);
   static constexpr Function entry[] = PARE_TARGET_TABLE(accumulate_coded_products<C>);
 };
+template <class Unused>
+struct ActivationTable {
+  using Function = void (*)(const float*, std::size_t, std::size_t, std::size_t, std::size_t, std::int32_t,
+                            const QuantizedActivations&);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(quantize_activations<Unused>);
+};
+template <class Codes>
+struct PreparedTable {
+  using Function = void (*)(const PreparedWeights&, std::size_t, const QuantizedActivations&, float*, std::size_t);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(multiply_prepared<Codes>);
+};
 
 }  // namespace dispatch
 
@@ -124,6 +135,15 @@ struct HighwayKernels {
                                         std::size_t zero_point_stride, float* y) noexcept {
     dispatch::CodedProductTable<dispatch::Codec<F, float>>::entry[target_index()](
         x, codes, row_bytes, rows, n, group, offset, scales, scale_stride, zero_points, zero_point_stride, y);
+  }
+  static void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride, std::size_t cols,
+                                   std::size_t group, std::int32_t offset, const QuantizedActivations& out) noexcept {
+    dispatch::ActivationTable<void>::entry[target_index()](x, rows, x_stride, cols, group, offset, out);
+  }
+  template <class Codes>
+  static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
+                                float* y, std::size_t y_stride) noexcept {
+    dispatch::PreparedTable<Codes>::entry[target_index()](weights, outputs, x, y, y_stride);
   }
 };
 

@@ -5,7 +5,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <limits>
 
+#include "pare/kernels/prepared.hpp"
 #include "pare/schemes/schemes.hpp"
 
 namespace pare {
@@ -131,6 +134,87 @@ struct ReferenceKernels {
                 UnsignedFormat<F> ? zero_points + j * zero_point_stride : nullptr, values.data());
       accumulate_products(x, 1, n, values.data(), 1, n, n, y + j, 1);
     }
+  }
+
+  /// Rows of x, `cols` values each and `x_stride` floats apart, as eight-bit integers: in each group the scale is
+  /// max|x| / 127 and the code round(x / scale) to nearest even, its quotient taken as a product with 1 / scale. Groups
+  /// are whole units of columns; columns past the last count as zeros. Where the scale would be below the smallest
+  /// normal float, it and the codes are 0; where a value of the group is not finite, the scale is NaN and the codes are
+  /// 0. Writes the first `rows` rows of `out`, whose offsets are those of weights whose zero stands at `offset`.
+  static void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride, std::size_t cols,
+                                   std::size_t group, std::int32_t offset, const QuantizedActivations& out) noexcept {
+    for (std::size_t r = 0; r < rows; ++r)
+      for (std::size_t begin = 0, g = 0; begin < cols; begin += group, ++g) {
+        const float* values = x + r * x_stride + begin;
+        const std::size_t count = std::min(group, cols - begin);
+        std::uint32_t magnitude = 0;
+        for (std::size_t c = 0; c < count; ++c)
+          magnitude = std::max(magnitude, detail::float_bits(values[c]) & ~detail::sign_mask);
+        const float scale = activation_scale(magnitude), inverse = activation_inverse(scale);
+        std::int32_t sum = 0;
+        for (std::size_t c = 0; c < group; ++c) {
+          const std::int32_t code = inverse != 0.0f && c < count ? round_to_int(values[c] * inverse) : 0;
+          out.codes[((begin + c) / prepared_unit * out.rows + r) * prepared_unit + c % prepared_unit] =
+              static_cast<std::int8_t>(code);
+          sum += code;
+        }
+        out.scales[g * out.rows + r] = scale;
+        out.offsets[g * out.rows + r] = -offset * sum;
+      }
+  }
+  /// The scale of a group whose largest magnitude has these bits.
+  static constexpr float activation_scale(std::uint32_t magnitude) noexcept {
+    if (magnitude >= detail::infinity_bits) return std::numeric_limits<float>::quiet_NaN();
+    const float scale = detail::bits_float(magnitude) / 127.0f;
+    return scale < std::numeric_limits<float>::min() ? 0.0f : scale;
+  }
+  /// What the values of a group with this scale are multiplied by.
+  static constexpr float activation_inverse(float scale) noexcept { return scale > 0.0f ? 1.0f / scale : 0.0f; }
+
+  /// y[i, j] for each of x.rows rows of activations (at most prepared_batch) and `outputs` rows of weights; y_stride
+  /// counts floats.
+  ///
+  /// For each group the products of the codes with the weights' integers are summed exactly; the sum less its offset,
+  /// rounded to float and multiplied by the weights' scale, joins y by a fused multiply-add with the activations'
+  /// scale, in the order of the groups, from +0.
+  template <class Codes>
+  static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
+                                float* y, std::size_t y_stride) noexcept {
+    const std::size_t group_bytes = weights.units * prepared_unit_bytes<Codes>;
+    for (std::size_t i = 0; i < x.rows; ++i)
+      for (std::size_t j = 0; j < outputs; ++j) {
+        const std::size_t block = j / prepared_rows, row = j % prepared_rows;
+        float total = 0.0f;
+        for (std::size_t g = 0; g < weights.groups; ++g) {
+          const std::uint8_t* codes = weights.codes + block * weights.code_stride + g * group_bytes;
+          std::int32_t sum = x.offsets[g * x.rows + i];
+          if (weights.zero_points != nullptr)
+            sum *= weights.zero_points[block * weights.zero_point_stride + g * weights.zero_point_step + row];
+          for (std::size_t u = 0; u < weights.units; ++u)
+            for (std::size_t c = 0; c < prepared_unit; ++c) {
+              const PreparedPlace place = prepared_place<Codes>(row, c);
+              const std::uint32_t code = codes[u * prepared_unit_bytes<Codes> + place.byte] >> place.shift;
+              sum += static_cast<std::int32_t>(Codes::integer(code & ((1u << Codes::bits) - 1u))) *
+                     x.codes[((g * weights.units + u) * x.rows + i) * prepared_unit + c];
+            }
+          const float scale = prepared_scale(weights, block * weights.scale_stride + g * weights.scale_step, row);
+          total = std::fma(static_cast<float>(sum) * scale, x.scales[g * x.rows + i], total);
+        }
+        y[i * y_stride + j] = total;
+      }
+  }
+
+ private:
+  static float prepared_scale(const PreparedWeights& weights, std::size_t at, std::size_t row) noexcept {
+    const std::uint8_t* p = weights.scales + at + row * prepared_scale_bytes(weights.scale);
+    if (weights.scale == PreparedScale::float32) {
+      float scale;
+      std::memcpy(&scale, p, sizeof scale);
+      return scale;
+    }
+    std::uint16_t code;
+    std::memcpy(&code, p, sizeof code);
+    return weights.scale == PreparedScale::float16 ? F16::decode(code) : BF16::decode(code);
   }
 };
 

@@ -99,6 +99,17 @@ struct BasicXsimdKernels {
       detail::unpack_block<Bits>(packed + i / 8 * Bits, std::min(n - i, detail::xsimd_block), codes + i);
   }
 
+  static void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride, std::size_t cols,
+                                   std::size_t group, std::int32_t offset, const QuantizedActivations& out) noexcept {
+    ReferenceKernels::quantize_activations(x, rows, x_stride, cols, group, offset, out);
+  }
+
+  template <class Codes>
+  static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
+                                float* y, std::size_t y_stride) noexcept {
+    ReferenceKernels::multiply_prepared<Codes>(weights, outputs, x, y, y_stride);
+  }
+
   static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
                                   std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept {
     if constexpr (detail::has_fused_multiply_add<Arch>) {

@@ -31,6 +31,8 @@ concept KernelBackend =
       K::template decode<Int<4>>(codes, n, n, n, x, codes, y);
       K::accumulate_products(x, n, n, x, n, n, n, y, n);
       K::template accumulate_coded_products<Int<4>>(x, codes, n, n, n, n, n, x, n, codes, n, y);
+      K::quantize_activations(x, n, n, n, n, 0, QuantizedActivations{});
+      K::template multiply_prepared<PreparedNibbles>(PreparedWeights{}, n, QuantizedActivations{}, y, n);
     };
 
 namespace detail {

@@ -6,4 +6,5 @@
 #include "pare/tensor/mask.hpp"
 #include "pare/tensor/matmul.hpp"
 #include "pare/tensor/packed.hpp"
+#include "pare/tensor/prepared.hpp"
 #include "pare/tensor/quantize.hpp"

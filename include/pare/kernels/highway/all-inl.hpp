@@ -5,6 +5,12 @@
 #else
 #define PARE_VECTORS 1
 #endif
+#undef PARE_HAS_VNNI_PASS
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+#define PARE_HAS_VNNI_PASS 1
+#else
+#define PARE_HAS_VNNI_PASS 0
+#endif
 // clang-format off: the order counts
 #include "pare/kernels/highway/convert-inl.hpp"
 #include "pare/kernels/highway/pack-inl.hpp"
@@ -14,4 +20,16 @@
 #include "pare/kernels/highway/decode-inl.hpp"
 #include "pare/kernels/highway/product-inl.hpp"
 #include "pare/kernels/highway/coded-inl.hpp"
+#include "pare/kernels/highway/integers-inl.hpp"
+#define PARE_VNNI 0
+#include "pare/kernels/highway/dot-inl.hpp"
+#include "pare/kernels/highway/tile-inl.hpp"
+#undef PARE_VNNI
+#if PARE_HAS_VNNI_PASS
+#define PARE_VNNI 1
+#include "pare/kernels/highway/dot-inl.hpp"
+#include "pare/kernels/highway/tile-inl.hpp"
+#undef PARE_VNNI
+#endif
+#include "pare/kernels/highway/prepared-inl.hpp"
 // clang-format on

@@ -21,6 +21,7 @@
 #define HWY_DISABLE_PCLMUL_AES
 #endif
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -56,6 +57,8 @@
 #define PARE_ABI_BASE sse4
 #elif HWY_STATIC_TARGET == HWY_AVX2
 #define PARE_ABI_BASE avx2
+#elif HWY_STATIC_TARGET == HWY_AVX3 && defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
+#define PARE_ABI_BASE avx3_vnni
 #elif HWY_STATIC_TARGET == HWY_AVX3
 #define PARE_ABI_BASE avx3
 #elif HWY_STATIC_TARGET == HWY_AVX3_DL
@@ -86,14 +89,47 @@
 namespace pare {
 inline namespace PARE_ABI {
 
+#if HWY_ARCH_X86 && HWY_TARGETS != HWY_STATIC_TARGET
+/// Whether kernels may use AVX-512 VNNI and VBMI: what is known of it, for asking the processor takes microseconds.
+enum class Vnni : std::uint8_t { unknown, absent, present };
+inline std::atomic<Vnni>& known_vnni() noexcept {
+  static std::atomic<Vnni> state{Vnni::unknown};
+  return state;
+}
+/// Highway sets the bit of its target AVX3_DL where the processor has both, whether the target is compiled or not.
+inline Vnni learn_vnni(std::int64_t targets) noexcept {
+  const Vnni state = (targets & HWY_AVX3_DL) != 0 ? Vnni::present : Vnni::absent;
+  known_vnni().store(state, std::memory_order_relaxed);
+  return state;
+}
+#endif
+
 /// The position in a PARE_TARGET_TABLE of the best target that this processor has.
 inline std::size_t target_index() noexcept {
 #if HWY_TARGETS == HWY_STATIC_TARGET
   return 0;
 #else
   hwy::ChosenTarget& chosen = hwy::GetChosenTarget();
-  if (HWY_UNLIKELY(!chosen.IsInitialized())) chosen.Update(hwy::SupportedTargets());
+  if (HWY_UNLIKELY(!chosen.IsInitialized())) {
+    const std::int64_t targets = hwy::SupportedTargets();
+#if HWY_ARCH_X86
+    learn_vnni(targets);
+#endif
+    chosen.Update(targets);
+  }
   return chosen.GetIndex();
+#endif
+}
+
+/// Whether kernels of the target AVX3 may use AVX-512 VNNI and VBMI, which are no target of their own.
+inline bool has_vnni() noexcept {
+#if HWY_ARCH_X86 && HWY_TARGETS != HWY_STATIC_TARGET
+  const Vnni state = known_vnni().load(std::memory_order_relaxed);
+  return (state == Vnni::unknown ? learn_vnni(hwy::SupportedTargets()) : state) == Vnni::present;
+#elif defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
+  return true;
+#else
+  return false;
 #endif
 }
 

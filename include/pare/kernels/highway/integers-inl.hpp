@@ -1,0 +1,114 @@
+// Pass file, read once per target: what products of small integers are made of.
+HWY_BEFORE_NAMESPACE();
+namespace pare {
+inline namespace PARE_ABI {
+namespace HWY_NAMESPACE {
+#if PARE_VECTORS
+
+using DotByteTag = hn::Repartition<std::uint8_t, FloatTag>;
+using DotShortTag = hn::Repartition<std::int16_t, FloatTag>;
+using DotBytes = hn::Vec<DotByteTag>;
+using DotShorts = hn::Vec<DotShortTag>;
+inline constexpr DotByteTag dot_bytes;
+inline constexpr DotShortTag dot_shorts;
+
+/// Codes that are decoded in scratch memory: a byte for each integer, in lines of one vector.
+template <class Codes>
+struct PreparedIntegers {
+  static constexpr int bits = 8;
+  static constexpr std::uint32_t highest = Codes::highest;
+};
+
+inline constexpr std::size_t vector_bytes = 4 * lanes;
+
+/// From four columns of all interleaved rows to the next four, in bytes.
+template <class Codes>
+inline constexpr std::size_t line_bytes = 4 * prepared_rows;
+template <class Codes>
+inline constexpr std::size_t line_bytes<PreparedIntegers<Codes>> = vector_bytes;
+
+/// From a unit of columns to the next.
+template <class Codes>
+inline constexpr std::size_t unit_bytes = line_bytes<Codes> * Codes::bits;
+
+HWY_INLINE DotBytes high_nibbles(DotBytes v) {
+  const hn::Repartition<std::uint16_t, FloatTag> pairs;
+  return hn::And(hn::BitCast(dot_bytes, hn::ShiftRight<4>(hn::BitCast(pairs, v))), hn::Set(dot_bytes, 15));
+}
+
+/// Four codes of activations in every lane.
+HWY_INLINE Ints four_codes(const std::int8_t* p) {
+  std::int32_t word;
+  std::memcpy(&word, p, sizeof word);
+  return hn::Set(ints, word);
+}
+
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
+#undef PARE_PAIRS
+#define PARE_PAIRS 1
+
+/// Sums of two neighbours of unsigned * signed, saturating at 16 bits.
+HWY_INLINE DotShorts multiply_pairs(DotBytes unsigned_bytes, Ints signed_bytes) {
+#if HWY_TARGET <= HWY_AVX3
+  return DotShorts{_mm512_maddubs_epi16(unsigned_bytes.raw, signed_bytes.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return DotShorts{_mm256_maddubs_epi16(unsigned_bytes.raw, signed_bytes.raw)};
+#else
+  return DotShorts{_mm_maddubs_epi16(unsigned_bytes.raw, signed_bytes.raw)};
+#endif
+}
+
+/// Sums of two neighbours of a * b.
+HWY_INLINE Ints add_pairs(DotShorts a, DotShorts b) {
+#if HWY_TARGET <= HWY_AVX3
+  return Ints{_mm512_madd_epi16(a.raw, b.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return Ints{_mm256_madd_epi16(a.raw, b.raw)};
+#else
+  return Ints{_mm_madd_epi16(a.raw, b.raw)};
+#endif
+}
+
+/// a * b for a from 0 up and both within 16 bits.
+HWY_INLINE Ints multiply_small(Ints a, Ints b) {
+  return add_pairs(hn::BitCast(dot_shorts, a), hn::BitCast(dot_shorts, b));
+}
+
+#else
+#undef PARE_PAIRS
+#define PARE_PAIRS 0
+
+HWY_INLINE Ints multiply_small(Ints a, Ints b) { return hn::Mul(a, b); }
+
+#endif
+
+HWY_INLINE Ints load_zero_points(const std::uint8_t* p) { return hn::PromoteTo(ints, hn::LoadU(ByteTag(), p)); }
+
+HWY_INLINE Floats load_prepared_scales(const PreparedWeights& w, std::size_t at, std::size_t row) {
+  const std::uint8_t* p = w.scales + at;
+  switch (w.scale) {
+    case PreparedScale::float16: {
+      const auto* halves = reinterpret_cast<const Half*>(p) + row;
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+      return hn::PromoteTo(
+          floats, hn::LoadU(hn::Rebind<hwy::float16_t, FloatTag>(), reinterpret_cast<const hwy::float16_t*>(halves)));
+#else
+      return load(halves);
+#endif
+    }
+    case PreparedScale::bfloat16:
+      return load(reinterpret_cast<const BFloat16*>(p) + row);
+    case PreparedScale::float32:
+      break;
+  }
+  return load(reinterpret_cast<const float*>(p) + row);
+}
+
+/// How far ahead the weights of one row of activations are fetched, in bytes.
+inline constexpr std::size_t prefetch_distance = 1024;
+
+#endif
+}  // namespace HWY_NAMESPACE
+}  // namespace PARE_ABI
+}  // namespace pare
+HWY_AFTER_NAMESPACE();

@@ -1,0 +1,141 @@
+// Pass file, read once per target: products of prepared weights with activations.
+HWY_BEFORE_NAMESPACE();
+namespace pare {
+inline namespace PARE_ABI {
+namespace HWY_NAMESPACE {
+#if PARE_VECTORS
+
+HWY_INLINE Ints magnitude_bits(const float* x) {
+  return hn::BitCast(ints, hn::And(bits_of(hn::LoadU(floats, x)), set(0x7fffffffu)));
+}
+
+/// Rounds values of at most 127 to nearest even and stores them as bytes.
+HWY_INLINE Ints store_codes(Floats values, std::int8_t* codes) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  // Highway's operations also bear with values out of range, at three times the cost.
+  const Ints code{_mm512_cvtps_epi32(values.raw)};
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm512_cvtepi32_epi8(code.raw));
+#else
+  const hn::Rebind<std::int8_t, FloatTag> bytes;
+  const Ints code = hn::NearestInt(values);
+  hn::StoreU(hn::DemoteTo(bytes, code), bytes, codes);
+#endif
+  return code;
+}
+
+/// The codes of one group, and the sum of each lane's.
+HWY_INLINE Ints quantize_group(const float* HWY_RESTRICT x, std::size_t group, Floats inverse,
+                               std::int8_t* HWY_RESTRICT codes, std::size_t unit_step) {
+  Ints sum = hn::Zero(ints);
+  for (std::size_t unit = 0; unit < group; unit += prepared_unit, codes += unit_step)
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < prepared_unit; i += lanes)
+      sum = hn::Add(sum, store_codes(hn::Mul(hn::LoadU(floats, x + unit + i), inverse), codes + i));
+  return sum;
+}
+
+/// As many groups as there are lanes, all of one row; false, and nothing written, where one is all zeros or not finite.
+HWY_INLINE bool quantize_groups(const float* HWY_RESTRICT x, std::size_t group, std::int32_t offset,
+                                const QuantizedActivations& out) {
+  Floats largest[lanes];
+  for (std::size_t g = 0; g < lanes; ++g) {
+    Ints magnitude = hn::Zero(ints);
+    for (std::size_t unit = 0; unit < group; unit += prepared_unit)
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < prepared_unit; i += lanes)
+        magnitude = hn::Max(magnitude, magnitude_bits(x + g * group + unit + i));
+    largest[g] = hn::BitCast(floats, magnitude);
+  }
+  const Floats magnitude = combine_lanes(largest, [](Floats a, Floats b) HWY_ATTR {
+    return hn::BitCast(floats, hn::Max(hn::BitCast(ints, a), hn::BitCast(ints, b)));
+  });
+  const Floats scale = hn::Div(magnitude, hn::Set(floats, 127.0f));
+  const auto usable = hn::And(hn::Ge(scale, hn::Set(floats, std::numeric_limits<float>::min())),
+                              hn::Lt(scale, hn::Set(floats, std::numeric_limits<float>::infinity())));
+  if (!hn::AllTrue(floats, usable)) return false;
+  HWY_ALIGN float scales[lanes], inverses[lanes];
+  hn::Store(scale, floats, scales);
+  hn::Store(hn::Div(hn::Set(floats, 1.0f), scale), floats, inverses);
+  const std::size_t unit_step = out.rows * prepared_unit;
+  Floats sums[lanes];
+  for (std::size_t g = 0; g < lanes; ++g)
+    sums[g] = hn::BitCast(floats, quantize_group(x + g * group, group, hn::Set(floats, inverses[g]),
+                                                 out.codes + g * group / prepared_unit * unit_step, unit_step));
+  HWY_ALIGN std::int32_t offsets[lanes];
+  const Floats sum = combine_lanes(sums, [](Floats a, Floats b) HWY_ATTR {
+    return hn::BitCast(floats, hn::Add(hn::BitCast(ints, a), hn::BitCast(ints, b)));
+  });
+  hn::Store(hn::Mul(hn::BitCast(ints, sum), hn::Set(ints, -offset)), ints, offsets);
+  for (std::size_t g = 0; g < lanes; ++g) {
+    out.scales[g * out.rows] = scales[g];
+    out.offsets[g * out.rows] = offsets[g];
+  }
+  return true;
+}
+
+/// One group of a row.
+HWY_INLINE void quantize_one_group(const float* HWY_RESTRICT x, std::size_t group, std::int32_t offset,
+                                   const QuantizedActivations& out) {
+  Ints largest = hn::Zero(ints);
+  for (std::size_t i = 0; i < group; i += lanes) largest = hn::Max(largest, magnitude_bits(x + i));
+  const float scale =
+      ReferenceKernels::activation_scale(static_cast<std::uint32_t>(hn::GetLane(hn::MaxOfLanes(ints, largest))));
+  const float inverse = ReferenceKernels::activation_inverse(scale);
+  *out.scales = scale;
+  *out.offsets = 0;
+  const std::size_t unit_step = out.rows * prepared_unit;
+  if (inverse == 0.0f)
+    for (std::size_t unit = 0; unit < group / prepared_unit; ++unit)
+      std::memset(out.codes + unit * unit_step, 0, prepared_unit);
+  else
+    *out.offsets = -offset * hn::GetLane(hn::SumOfLanes(
+                                 ints, quantize_group(x, group, hn::Set(floats, inverse), out.codes, unit_step)));
+}
+
+#endif
+
+template <class Unused>
+void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride, std::size_t cols, std::size_t group,
+                          std::int32_t offset, const QuantizedActivations& out) {
+#if PARE_VECTORS
+  const auto from = [&](std::size_t r, std::size_t g) {
+    return QuantizedActivations{out.codes + (g * group / prepared_unit * out.rows * prepared_unit) + r * prepared_unit,
+                                out.scales + g * out.rows + r, out.offsets + g * out.rows + r, out.rows};
+  };
+  const std::size_t whole = cols / group;
+  for (std::size_t r = 0; r < rows; ++r) {
+    const float* row = x + r * x_stride;
+    std::size_t g = 0;
+    for (; whole - g >= lanes && quantize_groups(row + g * group, group, offset, from(r, g)); g += lanes) {
+    }
+    for (; g < whole; ++g) quantize_one_group(row + g * group, group, offset, from(r, g));
+  }
+  if (whole * group != cols)
+    ReferenceKernels::quantize_activations(x + whole * group, rows, x_stride, cols - whole * group, group, offset,
+                                           from(0, whole));
+#else
+  ReferenceKernels::quantize_activations(x, rows, x_stride, cols, group, offset, out);
+#endif
+}
+
+template <class Codes>
+void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x, float* y,
+                       std::size_t y_stride) {
+#if PARE_HAS_VNNI_PASS
+  if (has_vnni()) {
+    if (x.rows == 1) return vnni::multiply_row<Codes>(weights, outputs, x, y);
+    return vnni::multiply_matrix<Codes>(weights, outputs, x, y, y_stride);
+  }
+#endif
+#if PARE_VECTORS
+  if (x.rows == 1) return plain::multiply_row<Codes>(weights, outputs, x, y);
+  plain::multiply_matrix<Codes>(weights, outputs, x, y, y_stride);
+#else
+  ReferenceKernels::multiply_prepared<Codes>(weights, outputs, x, y, y_stride);
+#endif
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace PARE_ABI
+}  // namespace pare
+HWY_AFTER_NAMESPACE();

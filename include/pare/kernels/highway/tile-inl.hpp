@@ -1,0 +1,191 @@
+// Pass file, read once per target, and once more with PARE_VNNI: products of prepared weights with quantized
+// activations, in tiles whose sums stay in registers.
+#if PARE_VNNI
+#define PARE_DOT vnni
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512vbmi")
+#else
+#define PARE_DOT plain
+HWY_BEFORE_NAMESPACE();
+#endif
+namespace pare {
+inline namespace PARE_ABI {
+namespace HWY_NAMESPACE {
+#if PARE_VECTORS
+namespace PARE_DOT {
+
+/// Adds groups [begin, end) of Rows rows of activations from `row` on with Vectors vectors of weights to `sums`, a row
+/// of Vectors vectors for each row. `w` begins at the block of the first vector, whose part `part` it is, and `codes`
+/// where that has its codes of group `begin`.
+template <class Codes, std::size_t Rows, std::size_t Vectors>
+HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* codes, std::size_t part,
+                              const QuantizedActivations& x, std::size_t row, std::size_t begin, std::size_t end,
+                              float* HWY_RESTRICT sums) {
+  using Sum = DotSum<Codes, Rows == 1>;
+  const std::size_t unit_step = x.rows * prepared_unit;
+  const std::int8_t* x_codes = x.codes + (begin * w.units * x.rows + row) * prepared_unit;
+  Floats total[Rows][Vectors];
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < Vectors; ++v) total[r][v] = hn::Load(floats, sums + (r * Vectors + v) * lanes);
+  for (std::size_t g = begin; g < end; ++g) {
+    Sum sum[Rows][Vectors];
+    const std::int32_t* offsets = x.offsets + g * x.rows + row;
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < Vectors; ++v) {
+      if (w.zero_points == nullptr) {
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < Rows; ++r) sum[r][v].start(hn::Set(ints, offsets[r]));
+      } else {
+        const Ints zero_points = load_zero_points(w.zero_points + v / parts * w.zero_point_stride +
+                                                  g * w.zero_point_step + (part + v % parts) * lanes);
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < Rows; ++r) sum[r][v].start(multiply_small(zero_points, hn::Set(ints, offsets[r])));
+      }
+    }
+    for (std::size_t u = 0; u < w.units; ++u, x_codes += unit_step, codes += unit_bytes<Codes>) {
+#pragma GCC unroll 4
+      for (std::size_t step = 0; step < 4; ++step) {
+        DotBytes first[Vectors], second[Vectors];
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < Vectors; ++v) {
+          const std::uint8_t* from =
+              codes + v / parts * w.code_stride + step * (unit_bytes<Codes> / 4) + v % parts * vector_bytes;
+          if constexpr (Rows == 1)
+            if (v % parts == 0)
+              for (std::size_t line = 0; line < unit_bytes<Codes> / 4; line += 64)
+                hwy::Prefetch(from + line + prefetch_distance);
+          read_integers<Codes, Sum::shifts>(from, first[v], second[v]);
+        }
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < Rows; ++r) {
+          const std::int8_t* at = x_codes + r * prepared_unit + step * 8;
+          const Ints x_first = four_codes(at), x_second = four_codes(at + 4);
+#pragma GCC unroll 8
+          for (std::size_t v = 0; v < Vectors; ++v) {
+            sum[r][v].add_first(first[v], x_first);
+            sum[r][v].add_second(second[v], x_second);
+            sum[r][v].widen(2 * step + 2);
+          }
+        }
+      }
+    }
+    const float* x_scales = x.scales + g * x.rows + row;
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < Vectors; ++v) {
+      const Floats scale =
+          load_prepared_scales(w, v / parts * w.scale_stride + g * w.scale_step, (part + v % parts) * lanes);
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < Rows; ++r)
+        total[r][v] = fused_multiply_add(hn::Mul(hn::ConvertTo(floats, sum[r][v].total()), scale),
+                                         hn::Set(floats, x_scales[r]), total[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < Vectors; ++v) hn::Store(total[r][v], floats, sums + (r * Vectors + v) * lanes);
+}
+
+/// The weights from block `block` on; where it is the last one of `blocks`, the next ones are the same.
+HWY_INLINE PreparedWeights from_block(PreparedWeights w, std::size_t block, std::size_t blocks) {
+  w.codes += block * w.code_stride;
+  w.scales += block * w.scale_stride;
+  if (w.zero_points != nullptr) w.zero_points += block * w.zero_point_stride;
+  if (block + 1 == blocks) w.code_stride = w.scale_stride = w.zero_point_stride = 0;
+  return w;
+}
+
+/// One row of activations with `Blocks` blocks of weights, of which `outputs` rows count.
+template <class Codes, std::size_t Blocks>
+HWY_INLINE void multiply_blocks(const PreparedWeights& w, std::size_t outputs, const QuantizedActivations& x,
+                                float* y) {
+  HWY_ALIGN float sums[Blocks * prepared_rows] = {};
+  multiply_tile<Codes, 1, Blocks * parts>(w, w.codes, 0, x, 0, 0, w.groups, sums);
+  std::memcpy(y, sums, std::min(outputs, Blocks * prepared_rows) * sizeof(float));
+}
+
+/// One row of activations: the weights are read once and decoded on their way.
+template <class Codes>
+void multiply_row(const PreparedWeights& w, std::size_t outputs, const QuantizedActivations& x, float* y) {
+  constexpr std::size_t at_once = parts > 4 ? 1 : 4 / parts;
+  const std::size_t blocks = ceil_div(outputs, prepared_rows);
+  std::size_t block = 0;
+  for (; blocks - block >= at_once; block += at_once)
+    multiply_blocks<Codes, at_once>(from_block(w, block, blocks), outputs - block * prepared_rows, x,
+                                    y + block * prepared_rows);
+  if constexpr (at_once > 1)
+    for (; block < blocks; ++block)
+      multiply_blocks<Codes, 1>(from_block(w, block, blocks), outputs - block * prepared_rows, x,
+                                y + block * prepared_rows);
+}
+
+/// Decodes `units` units of Vectors vectors, part `part` of a block and those after it, into `integers`.
+template <class Codes, std::size_t Vectors>
+HWY_INLINE void decode_integers(const PreparedWeights& w, const std::uint8_t* codes, std::size_t part,
+                                std::size_t units, std::uint8_t* HWY_RESTRICT integers) {
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    const std::uint8_t* from = codes + v / parts * w.code_stride + (part + v) % parts * vector_bytes;
+    for (std::size_t i = 0; i < units * 4; ++i, integers += 2 * vector_bytes) {
+      const std::uint8_t* step = from + i * (unit_bytes<Codes> / 4);
+      hwy::Prefetch(step + prefetch_distance);
+      DotBytes first, second;
+      read_integers<Codes, true>(step, first, second);
+      hn::Store(first, dot_bytes, integers);
+      hn::Store(second, dot_bytes, integers + vector_bytes);
+    }
+  }
+}
+
+/// Tiles of Rows rows of activations from `row` on; returns the first row left over.
+template <class Codes, std::size_t Rows, std::size_t Vectors>
+HWY_INLINE std::size_t multiply_rows(const PreparedWeights& w, const std::uint8_t* codes, std::size_t part,
+                                     const QuantizedActivations& x, std::size_t row, std::size_t begin, std::size_t end,
+                                     float* sums) {
+  for (; x.rows - row >= Rows; row += Rows)
+    multiply_tile<Codes, Rows, Vectors>(w, codes, part, x, row, begin, end, sums + row * Vectors * lanes);
+  return row;
+}
+
+/// Several rows of activations: a few rows of weights at a time are decoded once for all of them.
+template <class Codes>
+void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x, float* y,
+                     std::size_t y_stride) {
+  // As many sums as the registers hold.
+  constexpr std::size_t rows = PARE_VNNI ? 6 : 4, vectors = lanes == 16 ? 2 : 1, width = vectors * lanes;
+  // What is decoded, the sums and a tile of activations stay in the first-level cache.
+  constexpr std::size_t columns_at_once = 512;
+  using Integers = PreparedIntegers<Codes>;
+  HWY_ALIGN std::uint8_t integers[width * columns_at_once];
+  HWY_ALIGN float sums[width * prepared_batch];
+  const std::size_t groups_at_once = columns_at_once / prepared_unit / weights.units;
+  const std::size_t blocks = ceil_div(outputs, prepared_rows);
+  for (std::size_t j = 0; j < outputs; j += width) {
+    const PreparedWeights w = from_block(weights, j / prepared_rows, blocks);
+    const std::size_t part = j % prepared_rows / lanes;
+    std::fill_n(sums, width * x.rows, 0.0f);
+    for (std::size_t begin = 0; begin < w.groups; begin += groups_at_once) {
+      const std::size_t end = std::min(w.groups, begin + groups_at_once), units = (end - begin) * w.units;
+      decode_integers<Codes, vectors>(w, w.codes + begin * w.units * unit_bytes<Codes>, part, units, integers);
+      PreparedWeights decoded = w;
+      decoded.code_stride = units * unit_bytes<Integers>;
+      std::size_t row = multiply_rows<Integers, rows, vectors>(decoded, integers, part, x, 0, begin, end, sums);
+      row = multiply_rows<Integers, 2, vectors>(decoded, integers, part, x, row, begin, end, sums);
+      multiply_rows<Integers, 1, vectors>(decoded, integers, part, x, row, begin, end, sums);
+    }
+    for (std::size_t r = 0; r < x.rows; ++r)
+      std::memcpy(y + r * y_stride + j, sums + r * width, std::min(width, outputs - j) * sizeof(float));
+  }
+}
+
+}  // namespace PARE_DOT
+#endif
+}  // namespace HWY_NAMESPACE
+}  // namespace PARE_ABI
+}  // namespace pare
+#if PARE_VNNI
+HWY_POP_ATTRIBUTES
+#else
+HWY_AFTER_NAMESPACE();
+#endif
+#undef PARE_DOT

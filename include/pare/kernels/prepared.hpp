@@ -1,0 +1,94 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "pare/schemes/schemes.hpp"
+
+namespace pare {
+
+/// Prepared weights interleave this many rows, so that one vector holds four columns of each.
+inline constexpr std::size_t prepared_rows = 16;
+/// Prepared weights have their columns in units of this many.
+inline constexpr std::size_t prepared_unit = 32;
+
+/// Products take at most this many rows of activations at once, which keeps them near in memory.
+inline constexpr std::size_t prepared_batch = 60;
+
+/// How prepared weights hold an integer from 0 up: four bits that are the integer.
+struct PreparedNibbles {
+  static constexpr int bits = 4;
+  static constexpr std::uint32_t highest = 15;
+  static constexpr std::uint32_t integer(std::uint32_t code) noexcept { return code; }
+};
+/// Eight bits that are the integer.
+struct PreparedBytes {
+  static constexpr int bits = 8;
+  static constexpr std::uint32_t highest = 255;
+  static constexpr std::uint32_t integer(std::uint32_t code) noexcept { return code; }
+};
+/// Four bits that are a code of E2M1; the integer is twice its value plus 12.
+struct PreparedE2M1 {
+  static constexpr int bits = 4;
+  static constexpr std::uint32_t highest = 24;
+  alignas(16) static constexpr std::array<std::uint8_t, 16> integers = [] {
+    std::array<std::uint8_t, 16> all{};
+    for (std::uint32_t code = 0; code < 16; ++code)
+      all[code] = static_cast<std::uint8_t>(static_cast<std::int32_t>(E2M1::decode(code) * 2.0f) + 12);
+    return all;
+  }();
+  static constexpr std::uint32_t integer(std::uint32_t code) noexcept { return integers[code]; }
+};
+
+/// The bytes of one unit of columns of prepared_rows rows.
+template <class Codes>
+inline constexpr std::size_t prepared_unit_bytes = prepared_rows * prepared_unit / 8 * Codes::bits;
+
+/// Where the code of row `row` (below prepared_rows) and column `column` (below prepared_unit) stands in a unit: its
+/// byte and the shift of its lowest bit. Bytes hold four columns of row 0, four of row 1 and so on; the high nibbles
+/// hold the four columns that follow those of the low ones.
+struct PreparedPlace {
+  std::size_t byte;
+  int shift;
+};
+template <class Codes>
+constexpr PreparedPlace prepared_place(std::size_t row, std::size_t column) noexcept {
+  constexpr std::size_t codes_of_byte = 8 / Codes::bits, line = 4 * prepared_rows;
+  return {column / (4 * codes_of_byte) * line + row * 4 + column % 4,
+          static_cast<int>(column / 4 % codes_of_byte) * Codes::bits};
+}
+
+/// What the scales of prepared weights are stored as.
+enum class PreparedScale : std::uint8_t { float32, float16, bfloat16 };
+
+constexpr std::size_t prepared_scale_bytes(PreparedScale scale) noexcept {
+  return scale == PreparedScale::float32 ? 4 : 2;
+}
+
+/// Blocks of prepared_rows rows of weights. Codes, scales and zero points of a block lie together, group after group;
+/// a group has one scale and zero point for each row. Strides are bytes.
+struct PreparedWeights {
+  const std::uint8_t* codes = nullptr;
+  const std::uint8_t* scales = nullptr;       ///< in the machine's byte order
+  const std::uint8_t* zero_points = nullptr;  ///< null where the integers have a fixed offset
+  std::size_t code_stride = 0;                ///< from a block to the next
+  std::size_t scale_stride = 0;               ///< from a block to the next
+  std::size_t scale_step = 0;                 ///< from a group to the next; 0 where all share one
+  std::size_t zero_point_stride = 0;
+  std::size_t zero_point_step = 0;
+  std::size_t groups = 0;  ///< in a row
+  std::size_t units = 0;   ///< in a group
+  PreparedScale scale = PreparedScale::float32;
+};
+
+/// At most prepared_batch rows of activations as eight-bit integers: value = code * scale. Unit u of row r has its
+/// codes at codes[(u * rows + r) * prepared_unit], group g of row r its scale and offset at [g * rows + r].
+struct QuantizedActivations {
+  std::int8_t* codes = nullptr;
+  float* scales = nullptr;
+  std::int32_t* offsets = nullptr;  ///< -offset * the sum of the group's codes
+  std::size_t rows = 0;
+};
+
+}  // namespace pare

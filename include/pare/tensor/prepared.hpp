@@ -1,0 +1,300 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "pare/tensor/operand.hpp"
+#include "pare/tensor/packed.hpp"
+
+namespace pare {
+namespace detail {
+
+/// How a scheme's codes and scales stand in a PreparedTensor.
+template <SchemeType S>
+struct Preparation {
+  using format_type = typename S::format_type;
+  using scale_type = typename S::scale_type;
+  static constexpr bool is_integer = IntegerFormat<format_type>, is_e2m1 = std::is_same_v<format_type, E2M1>;
+  static constexpr std::size_t columns = S::granularity_type::block_cols;
+  static constexpr bool shares_row = columns == whole;
+  using codes_type =
+      std::conditional_t<is_e2m1, PreparedE2M1, std::conditional_t<(S::bits <= 4), PreparedNibbles, PreparedBytes>>;
+  /// The columns that share a scale of the activations: the largest of 128, 64 and 32 that divides the scheme's group.
+  static constexpr std::size_t group = shares_row || columns % 128 == 0 ? 128 : columns % 64 == 0 ? 64 : 32;
+  /// What turns a code into its integer.
+  static constexpr std::uint32_t flip = is_integer && !S::has_zero_point ? 1u << (S::bits - 1) : 0u;
+  /// The integer of the value 0; 1 where zero points are multiplied with it.
+  static constexpr std::int32_t offset = is_e2m1 ? 12 : S::has_zero_point ? 1 : std::int32_t{1} << (S::bits - 1);
+  /// The value of the integer 1 at a scale of 1.
+  static constexpr float unit = is_e2m1 ? 0.5f : 1.0f;
+  static constexpr PreparedScale scale = is_integer && std::is_same_v<scale_type, F16> ? PreparedScale::float16
+                                         : (is_integer && std::is_same_v<scale_type, BF16>) || scale_type::bits == 8
+                                             ? PreparedScale::bfloat16
+                                             : PreparedScale::float32;
+
+  static void store_scale(std::uint32_t stored, std::uint8_t* p) noexcept {
+    const float value = scale_type::decode(stored) * unit;
+    if constexpr (scale == PreparedScale::float32) {
+      std::memcpy(p, &value, sizeof value);
+    } else {
+      const auto narrow = static_cast<std::uint16_t>(
+          scale == PreparedScale::float16 ? stored : std::bit_cast<std::uint32_t>(value) >> 16);
+      std::memcpy(p, &narrow, sizeof narrow);
+    }
+  }
+};
+
+/// Rows of activations as integers, in batches of prepared_batch rows, in one allocation.
+class ActivationBatches {
+ public:
+  static Result<ActivationBatches> allocate(std::size_t rows, std::size_t groups, std::size_t group,
+                                            std::pmr::memory_resource* memory) {
+    ActivationBatches batches(rows, groups, group);
+    std::size_t parameters = 0, codes = 0, total = 0;
+    if (!checked_multiply(rows, groups, parameters) || !checked_multiply(parameters, group, codes) ||
+        !checked_multiply(codes, 2, total))
+      return Error{ErrorCode::out_of_memory, "pare: the quantized activations do not fit the address space"};
+    Result<Buffer> buffer = Buffer::allocate(codes + parameters * (sizeof(float) + sizeof(std::int32_t)), memory);
+    if (!buffer) return std::move(buffer).error();
+    batches.buffer_ = *std::move(buffer);
+    return batches;
+  }
+
+  [[nodiscard]] std::size_t count() const noexcept { return ceil_div(rows_, prepared_batch); }
+  [[nodiscard]] QuantizedActivations operator[](std::size_t batch) noexcept {
+    const std::size_t first = batch * prepared_batch;
+    std::byte* scales = buffer_.data() + rows_ * groups_ * group_;
+    return {reinterpret_cast<std::int8_t*>(buffer_.data()) + first * groups_ * group_,
+            reinterpret_cast<float*>(scales) + first * groups_,
+            reinterpret_cast<std::int32_t*>(scales + rows_ * groups_ * sizeof(float)) + first * groups_,
+            std::min(prepared_batch, rows_ - first)};
+  }
+
+ private:
+  ActivationBatches(std::size_t rows, std::size_t groups, std::size_t group)
+      : rows_(rows), groups_(groups), group_(group) {}
+
+  std::size_t rows_, groups_, group_;
+  Buffer buffer_;
+};
+
+}  // namespace detail
+
+/// The weights of a scheme in the order in which products read them, with integers for codes. It lives in memory alone:
+/// no file holds it, and nothing is promised of its bytes. Rows are filled up to a multiple of 16, columns to whole
+/// groups. Made by `prepare`.
+template <SchemeType S>
+class PreparedTensor {
+ public:
+  using scheme_type = S;
+  using codes_type = typename detail::Preparation<S>::codes_type;
+  static constexpr std::size_t group = detail::Preparation<S>::group;
+
+  [[nodiscard]] Shape shape() const noexcept { return shape_; }
+  /// The bytes that a product reads of the weights.
+  [[nodiscard]] std::size_t bytes() const noexcept { return buffer_.size(); }
+  [[nodiscard]] std::size_t blocks() const noexcept { return ceil_div(shape_.rows, prepared_rows); }
+  /// Blocks of 16 rows from `block` on, as the kernels take them.
+  [[nodiscard]] PreparedWeights weights(std::size_t block = 0) const noexcept {
+    PreparedWeights w = strides_;
+    const auto* p = reinterpret_cast<const std::uint8_t*>(buffer_.data());
+    w.codes = p + block * w.code_stride;
+    w.scales = p + scales_ + block * w.scale_stride;
+    w.zero_points = S::has_zero_point ? p + zero_points_ + block * w.zero_point_stride : nullptr;
+    return w;
+  }
+
+  /// Room for a matrix of this shape; contents unspecified.
+  static Result<PreparedTensor> allocate(Shape shape, std::pmr::memory_resource* memory = nullptr) {
+    using P = detail::Preparation<S>;
+    // Where the packed codes, filled up, can be counted, so can all this: it is a few times as large.
+    for (const Shape counted :
+         {shape, Shape{ceil_div(shape.rows, prepared_rows) * prepared_rows, ceil_div(shape.cols, group) * group}})
+      if (Result<PackedSizes> sizes = packed_sizes<S>(counted); !sizes) return std::move(sizes).error();
+    PreparedTensor tensor(shape);
+    PreparedWeights& w = tensor.strides_;
+    w.groups = ceil_div(shape.cols, group);
+    w.units = group / prepared_unit;
+    w.scale = P::scale;
+    const std::size_t groups_with_scales = P::shares_row ? std::min<std::size_t>(1, w.groups) : w.groups;
+    const std::size_t scale_bytes = prepared_rows * prepared_scale_bytes(P::scale);
+    w.code_stride = w.groups * w.units * prepared_unit_bytes<codes_type>;
+    w.scale_step = P::shares_row ? 0 : scale_bytes;
+    w.scale_stride = groups_with_scales * scale_bytes;
+    w.zero_point_step = P::shares_row ? 0 : prepared_rows;
+    w.zero_point_stride = S::has_zero_point ? groups_with_scales * prepared_rows : 0;
+    tensor.scales_ = tensor.blocks() * w.code_stride;
+    tensor.zero_points_ = tensor.scales_ + tensor.blocks() * w.scale_stride;
+    Result<Buffer> buffer = Buffer::allocate(tensor.zero_points_ + tensor.blocks() * w.zero_point_stride, memory);
+    if (!buffer) return std::move(buffer).error();
+    tensor.buffer_ = *std::move(buffer);
+    return tensor;
+  }
+
+  /// Fills block `block` with rows of `packed`, which has this tensor's shape.
+  template <KernelBackend Kernels>
+  void fill(std::size_t block, const PackedView<S>& packed) noexcept {
+    auto* p = reinterpret_cast<std::uint8_t*>(buffer_.data());
+    fill_codes<Kernels>(p + block * strides_.code_stride, block * prepared_rows, packed);
+    fill_parameters(p + scales_ + block * strides_.scale_stride, p + zero_points_ + block * strides_.zero_point_stride,
+                    block * prepared_rows, packed);
+  }
+
+ private:
+  explicit PreparedTensor(Shape shape) : shape_(shape) {}
+
+  template <KernelBackend Kernels>
+  void fill_codes(std::uint8_t* out, std::size_t first_row, const PackedView<S>& packed) const noexcept {
+    using P = detail::Preparation<S>;
+    constexpr std::size_t window = 512;
+    static_assert(window % P::group == 0);
+    std::array<std::uint8_t, window> codes;
+    std::memset(out, 0, strides_.code_stride);
+    for (std::size_t r = 0; r < std::min(prepared_rows, shape_.rows - first_row); ++r)
+      for (std::size_t begin = 0; begin < shape_.cols; begin += window) {
+        const std::size_t count = std::min(window, shape_.cols - begin);
+        const std::size_t filled = ceil_div(count, P::group) * P::group;
+        Kernels::template unpack<S::bits>(packed.row_codes(first_row + r) + begin / 8 * S::bits, count, codes.data());
+        std::fill(codes.begin() + static_cast<std::ptrdiff_t>(count),
+                  codes.begin() + static_cast<std::ptrdiff_t>(filled), std::uint8_t{0});
+        std::uint8_t* units = out + begin / prepared_unit * prepared_unit_bytes<codes_type>;
+        for (std::size_t c = 0; c < filled; c += 4) {
+          const PreparedPlace place = prepared_place<codes_type>(r, c % prepared_unit);
+          std::uint8_t* bytes = units + c / prepared_unit * prepared_unit_bytes<codes_type> + place.byte;
+          const std::uint64_t four = load_le(codes.data() + c, 4) ^ (P::flip * std::uint64_t{0x01010101u});
+          store_le(bytes, load_le(bytes, 4) | four << place.shift, 4);
+        }
+      }
+  }
+
+  void fill_parameters(std::uint8_t* scales, std::uint8_t* zero_points, std::size_t first_row,
+                       const PackedView<S>& packed) const noexcept {
+    using P = detail::Preparation<S>;
+    constexpr std::size_t scale_bytes = prepared_scale_bytes(P::scale), stored_bytes = S::scale_type::bits / 8;
+    std::memset(scales, 0, strides_.scale_stride);
+    std::memset(zero_points, 0, strides_.zero_point_stride);
+    const std::size_t groups = strides_.scale_stride / (prepared_rows * scale_bytes);
+    for (std::size_t r = 0; r < std::min(prepared_rows, shape_.rows - first_row); ++r)
+      for (std::size_t g = 0; g < groups; ++g) {
+        const std::size_t from = packed.first_block(first_row + r) + (P::shares_row ? 0 : g * P::group / P::columns);
+        const std::size_t to = g * prepared_rows + r;
+        P::store_scale(static_cast<std::uint32_t>(load_le(packed.stored_scale(from), stored_bytes)),
+                       scales + to * scale_bytes);
+        if constexpr (S::has_zero_point) zero_points[to] = packed.zero_points[from];
+      }
+  }
+
+  Shape shape_;
+  PreparedWeights strides_;  // its pointers stay null
+  std::size_t scales_ = 0, zero_points_ = 0;
+  Buffer buffer_;
+};
+
+/// Weights in the order in which products with eight-bit activations read them, made once from the packed form: integer
+/// schemes of 2 to 8 bits, symmetric or not, and e2m1 (MXFP4), with groups of a multiple of 32 columns, a scale for
+/// each row or one for the tensor. Codes of up to four bits take four, wider ones eight; f16 and bf16 scales and those
+/// of eight bits take 16 bits. Errors: out_of_memory, null pointers.
+template <SchemeType S, KernelBackend Kernels = HighwayKernels>
+Result<PreparedTensor<S>> prepare(PackedView<S> packed, const Options& options = {}) {
+  using P = detail::Preparation<S>;
+  static_assert(P::is_integer || P::is_e2m1,
+                "pare: prepare takes integers of 2 to 8 bits and e2m1, which eight-bit integers hold exactly; multiply "
+                "other formats by matmul with the packed tensor");
+  static_assert(P::shares_row || P::columns % prepared_unit == 0,
+                "pare: prepare takes groups of a multiple of 32 columns; multiply others by matmul with the packed "
+                "tensor");
+  if (packed.shape.rows != 0 && packed.shape.cols != 0 &&
+      (packed.codes == nullptr || packed.scales == nullptr || (S::has_zero_point && packed.zero_points == nullptr)))
+    return Error{ErrorCode::invalid_argument, "pare: a part of the packed weights is a null pointer"};
+  Result<PreparedTensor<S>> tensor = PreparedTensor<S>::allocate(packed.shape, options.memory);
+  if (!tensor || packed.shape.rows == 0 || packed.shape.cols == 0) return tensor;
+  options.executor(tensor->blocks(), [&](std::size_t block) { tensor->template fill<Kernels>(block, packed); });
+  return tensor;
+}
+
+template <SchemeType S, KernelBackend Kernels = HighwayKernels>
+Result<PreparedTensor<S>> prepare(const PackedTensor<S>& packed, const Options& options = {}) {
+  return prepare<S, Kernels>(packed.view(), options);
+}
+
+/// y = x * W^T with activations in eight bits: x is [m, in], the prepared weights [out, in], y [m, out]; x and y float.
+///
+/// Each group of columns of a row of x (PreparedTensor::group of them) becomes integers of -127 .. 127 times max|x| /
+/// 127; sums of products of integers are exact, and those of the groups are added in order in float, as
+/// ReferenceKernels::multiply_prepared says. Every backend, target and executor gives the same bits (but for those of a
+/// NaN). With a the scales of the activations and G the groups of a row, each y is within sum |w_c| * a_g * 0.501 +
+/// (G + 2) * 2^-24 * sum |w_c| * (|x_c| + a_g) of the product with the dequantized weights, to first order. A row of x
+/// that holds NaN or infinity gives NaN; magnitudes below 127 * 2^-126 in a group that has no larger ones count as 0.
+/// Allocates in * m bytes and an eighth of that at most, once. Rows of x and y must have adjacent columns. Errors:
+/// shapes that do not fit, strided columns, null pointers, overlapping memory, out_of_memory.
+template <SchemeType S, KernelBackend Kernels = HighwayKernels>
+Result<void> matmul(const PreparedTensor<S>& weights, MatrixView<const float> x, MatrixView<float> y,
+                    const Options& options = {}) {
+  const Shape shape = weights.shape();
+  if (x.cols != shape.cols) return detail::shape_error("x", x.shape(), {x.rows, shape.cols});
+  if (y.shape() != Shape{x.rows, shape.rows}) return detail::shape_error("y", y.shape(), {x.rows, shape.rows});
+  if (Result<void> ok = detail::check_input(x, "x"); !ok) return ok;
+  if (Result<void> ok = detail::check_output(y, "y"); !ok) return ok;
+  if ((x.col_stride != 1 && x.cols > 1) || (y.col_stride != 1 && y.cols > 1))
+    return Error{ErrorCode::unsupported, "pare: matmul needs row-major x and y; use Eigen's RowMajor storage order"};
+  if (detail::overlap(y.data, detail::extent(y), x.data, detail::extent(x)) ||
+      detail::overlap(y.data, detail::extent(y), weights.weights().codes, weights.bytes()))
+    return Error{ErrorCode::invalid_argument, "pare: y overlaps x or the weights"};
+  if (y.empty()) return {};
+  if (x.cols == 0) {
+    for (std::size_t i = 0; i < y.rows; ++i) std::fill_n(y.row(i), y.cols, 0.0f);
+    return {};
+  }
+  auto activations =
+      detail::ActivationBatches::allocate(x.rows, weights.weights().groups, PreparedTensor<S>::group, options.memory);
+  if (!activations) return std::move(activations).error();
+  constexpr std::size_t rows_per_task = 12;
+  static_assert(prepared_batch % rows_per_task == 0);
+  options.executor(ceil_div(x.rows, rows_per_task), [&](std::size_t task) {
+    const std::size_t first = task * rows_per_task, row = first % prepared_batch;
+    QuantizedActivations part = (*activations)[first / prepared_batch];
+    part.codes += row * prepared_unit;
+    part.scales += row;
+    part.offsets += row;
+    Kernels::quantize_activations(x.row(first), std::min(rows_per_task, x.rows - first), x.row_stride, x.cols,
+                                  PreparedTensor<S>::group, detail::Preparation<S>::offset, part);
+  });
+  // Many rows of x keep few rows of weights in the caches; for few rows tasks are long enough to pay for their start.
+  const std::size_t blocks_per_task = x.rows < 4 ? 16 : 4;
+  options.executor(ceil_div(weights.blocks(), blocks_per_task), [&](std::size_t task) {
+    const std::size_t block = task * blocks_per_task, row = block * prepared_rows;
+    const std::size_t outputs = std::min(blocks_per_task * prepared_rows, shape.rows - row);
+    for (std::size_t batch = 0; batch < activations->count(); ++batch)
+      Kernels::template multiply_prepared<typename PreparedTensor<S>::codes_type>(
+          weights.weights(block), outputs, (*activations)[batch], y.row(batch * prepared_batch) + row, y.row_stride);
+  });
+  return {};
+}
+
+/// As above; x and y are MatrixViews or types with Eigen's accessors.
+template <SchemeType S, KernelBackend Kernels = HighwayKernels, class X, class Y>
+Result<void> matmul(const PreparedTensor<S>& weights, const X& x, Y&& y, const Options& options = {}) {
+  auto input = detail::to_view(x, Shape{});
+  auto output = detail::to_view(y, Shape{});
+  if (!input) return std::move(input).error();
+  if (!output) return std::move(output).error();
+  return matmul<S, Kernels>(weights, MatrixView<const float>(*input), *output, options);
+}
+
+/// y = W * x for one vector: x has `in` values, y `out`.
+template <SchemeType S, KernelBackend Kernels = HighwayKernels>
+Result<void> matvec(const PreparedTensor<S>& weights, std::span<const float> x, std::span<float> y,
+                    const Options& options = {}) {
+  return matmul<S, Kernels>(weights, MatrixView<const float>(x.data(), 1, x.size()),
+                            MatrixView<float>(y.data(), 1, y.size()), options);
+}
+
+}  // namespace pare

@@ -1,0 +1,215 @@
+#include "pare/kernels/kernels.hpp"
+
+#include <gtest/gtest.h>
+#include <hwy/targets.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace pare;
+
+/// Every target that is compiled and that this processor has, and AVX3 once more with VNNI.
+std::vector<std::int64_t> targets() {
+  std::vector<std::int64_t> all = hwy::SupportedAndGeneratedTargets();
+#if HWY_ARCH_X86
+  const bool has_avx3 = std::find(all.begin(), all.end(), HWY_AVX3) != all.end();
+  if (has_avx3 && (hwy::SupportedTargets() & HWY_AVX3_DL) != 0) all.push_back(HWY_AVX3 | HWY_AVX3_DL);
+#endif
+  return all;
+}
+
+std::string target_name(const testing::TestParamInfo<std::int64_t>& target) {
+#if HWY_ARCH_X86
+  if (target.param == (HWY_AVX3 | HWY_AVX3_DL)) return "VNNI";
+#endif
+  return hwy::TargetName(target.param);
+}
+
+class PreparedOnTarget : public testing::TestWithParam<std::int64_t> {
+ protected:
+  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
+  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Targets, PreparedOnTarget, testing::ValuesIn(targets()), target_name);
+
+/// Activations in memory of their own.
+struct Activations {
+  std::vector<std::int8_t> codes;
+  std::vector<float> scales;
+  std::vector<std::int32_t> offsets;
+  QuantizedActivations view;
+
+  Activations(std::size_t rows, std::size_t groups, std::size_t group)
+      : codes(rows * groups * group, std::int8_t{99}),
+        scales(rows * groups, 99.0f),
+        offsets(rows * groups, 99),
+        view{codes.data(), scales.data(), offsets.data(), rows} {}
+};
+
+template <class T>
+bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
+/// The bits of numbers are equal, and NaN stands where NaN stands.
+bool same_values(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float x, float y) {
+    return (std::isnan(x) && std::isnan(y)) || std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y);
+  });
+}
+
+TEST_P(PreparedOnTarget, ActivationsAreThoseOfTheReference) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  constexpr float specials[] = {std::numeric_limits<float>::quiet_NaN(), infinity, -infinity, 3e38f, 1e-45f, -0.0f};
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  for (const bool with_specials : {false, true})
+    for (const std::size_t group : {32u, 64u, 128u})
+      for (const std::size_t cols : {1u, 31u, 32u, 300u, 2048u, 4100u}) {
+        constexpr std::size_t rows = 3;
+        const std::size_t stride = cols + 5, groups = ceil_div(cols, group);
+        std::vector<float> x(rows * stride);
+        for (float& v : x) {
+          v = normal(random);
+          // Ties between integers, once the largest magnitude is 127.
+          if (random() % 8 == 0) v = static_cast<float>(static_cast<int>(random() % 255) - 127) * 0.5f;
+          if (with_specials && random() % 256 == 0) v = specials[random() % std::size(specials)];
+        }
+        // One group of zeros, and one whose scale is too small.
+        if (with_specials && groups > 2) {
+          std::fill_n(x.begin(), group, -0.0f);
+          std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(group), group, 1e-37f);
+        }
+        Activations expected(rows + 1, groups, group), actual(rows + 1, groups, group);
+        ReferenceKernels::quantize_activations(x.data(), rows, stride, cols, group, 8, expected.view);
+        HighwayKernels::quantize_activations(x.data(), rows, stride, cols, group, 8, actual.view);
+        EXPECT_TRUE(same_bytes(expected.codes, actual.codes)) << group << ", " << cols;
+        EXPECT_TRUE(same_bytes(expected.offsets, actual.offsets)) << group << ", " << cols;
+        EXPECT_TRUE(same_values(expected.scales, actual.scales)) << group << ", " << cols;
+      }
+}
+
+/// What fills weights and activations: anything, or the integers farthest from zero, of either sign, that overflow
+/// first.
+enum class Fill { random, positive, negative };
+
+/// The case of one product and its memory.
+struct Product {
+  std::size_t units, groups, outputs, rows;
+  PreparedScale scale;
+  bool has_zero_points, shares_row;
+  Fill fill = Fill::random;
+};
+
+template <class Codes>
+void expect_products(const Product& p, std::mt19937& random) {
+  const std::size_t group = p.units * prepared_unit, blocks = ceil_div(p.outputs, prepared_rows);
+  PreparedWeights w;
+  w.groups = p.groups;
+  w.units = p.units;
+  w.scale = p.scale;
+  w.code_stride = p.groups * p.units * prepared_unit_bytes<Codes>;
+  const std::size_t scale_bytes = prepared_rows * prepared_scale_bytes(p.scale);
+  w.scale_step = p.shares_row ? 0 : scale_bytes;
+  w.scale_stride = p.shares_row ? scale_bytes : p.groups * scale_bytes;
+  w.zero_point_step = p.shares_row ? 0 : prepared_rows;
+  w.zero_point_stride = p.shares_row ? prepared_rows : p.groups * prepared_rows;
+
+  Result<Buffer> codes = Buffer::allocate(blocks * w.code_stride);
+  ASSERT_TRUE(codes);
+  std::vector<std::uint8_t> scales(blocks * w.scale_stride), zero_points(blocks * w.zero_point_stride);
+  auto* bytes = reinterpret_cast<std::uint8_t*>(codes->data());
+  constexpr std::uint8_t farthest = Codes::bits == 8 ? 0xff : std::is_same_v<Codes, PreparedE2M1> ? 0x77 : 0xff;
+  for (std::size_t i = 0; i < codes->size(); ++i)
+    bytes[i] = p.fill == Fill::random ? static_cast<std::uint8_t>(random()) : farthest;
+  for (std::size_t i = 0; i < scales.size(); i += prepared_scale_bytes(p.scale)) {
+    // Between 1 and 2, of either sign.
+    const std::uint32_t mantissa = random() % 128, sign = random() % 2;
+    const std::uint32_t wide = sign << 31 | 0x3f800000u | mantissa << 16;
+    const std::uint32_t code = p.scale == PreparedScale::float16    ? sign << 15 | 0x3c00u | mantissa << 3
+                               : p.scale == PreparedScale::bfloat16 ? wide >> 16
+                                                                    : wide;
+    std::memcpy(scales.data() + i, &code, prepared_scale_bytes(p.scale));
+  }
+  for (std::uint8_t& zero_point : zero_points) zero_point = static_cast<std::uint8_t>(random());
+  w.codes = bytes;
+  w.scales = scales.data();
+  w.zero_points = p.has_zero_points ? zero_points.data() : nullptr;
+
+  Activations x(p.rows, p.groups, group);
+  for (std::int8_t& code : x.codes)
+    code = static_cast<std::int8_t>(p.fill == Fill::random     ? static_cast<int>(random() % 255) - 127
+                                    : p.fill == Fill::positive ? 127
+                                                               : -127);
+  for (float& scale : x.scales) scale = std::ldexp(1.0f + static_cast<float>(random() % 1000) / 1000.0f, -7);
+  for (std::size_t g = 0; g < p.groups; ++g)
+    for (std::size_t r = 0; r < p.rows; ++r) {
+      std::int32_t sum = 0;
+      for (std::size_t c = 0; c < group; ++c)
+        sum += x.codes[((g * p.units + c / prepared_unit) * p.rows + r) * prepared_unit + c % prepared_unit];
+      x.offsets[g * p.rows + r] = -sum * (p.has_zero_points ? 1 : 8);
+    }
+
+  const std::size_t stride = p.outputs + 3;
+  std::vector<float> expected(p.rows * stride, 9.0f), actual(p.rows * stride, 9.0f);
+  ReferenceKernels::multiply_prepared<Codes>(w, p.outputs, x.view, expected.data(), stride);
+  HighwayKernels::multiply_prepared<Codes>(w, p.outputs, x.view, actual.data(), stride);
+  EXPECT_TRUE(same_bytes(expected, actual))
+      << Codes::bits << " bits, " << p.rows << " x " << p.outputs << ", " << p.groups << " groups of " << p.units;
+}
+
+template <class Codes>
+void expect_all_products() {
+  std::mt19937 random(2);
+  for (const std::size_t units : {1u, 2u, 4u})
+    for (const std::size_t rows : {1u, 2u, 5u, 13u})
+      for (const std::size_t outputs : {1u, 16u, 35u, 80u}) {
+        const auto scale = static_cast<PreparedScale>(random() % 3);
+        // More columns than stay in the cache at once, and fewer.
+        const std::size_t groups = random() % 4 == 0 ? 40 : 3;
+        expect_products<Codes>({units, groups, outputs, rows, scale, random() % 2 == 0, random() % 2 == 0}, random);
+      }
+  for (const Fill fill : {Fill::positive, Fill::negative})
+    for (const std::size_t rows : {1u, 8u})
+      expect_products<Codes>({4, 2, 32, rows, PreparedScale::float32, false, false, fill}, random);
+}
+
+TEST_P(PreparedOnTarget, NibblesGiveTheProductsOfTheReference) { expect_all_products<PreparedNibbles>(); }
+TEST_P(PreparedOnTarget, BytesGiveTheProductsOfTheReference) { expect_all_products<PreparedBytes>(); }
+TEST_P(PreparedOnTarget, E2M1GivesTheProductsOfTheReference) { expect_all_products<PreparedE2M1>(); }
+
+TEST(PreparedKernels, IntegersOfE2M1AreTwiceItsValues) {
+  for (std::uint32_t code = 0; code < 16; ++code) {
+    EXPECT_EQ(static_cast<float>(PreparedE2M1::integer(code)), 2.0f * E2M1::decode(code) + 12.0f);
+    EXPECT_LE(PreparedE2M1::integer(code), PreparedE2M1::highest);
+  }
+}
+
+TEST(PreparedKernels, EveryCodeHasAPlaceOfItsOwn) {
+  const auto expect_places = []<class Codes>(Codes) {
+    std::vector<int> taken(prepared_unit_bytes<Codes> * 8 / Codes::bits);
+    for (std::size_t row = 0; row < prepared_rows; ++row)
+      for (std::size_t column = 0; column < prepared_unit; ++column) {
+        const PreparedPlace place = prepared_place<Codes>(row, column);
+        const std::size_t at = (place.byte * 8 + static_cast<std::size_t>(place.shift)) / Codes::bits;
+        ASSERT_LT(at, taken.size());
+        ++taken[at];
+      }
+    EXPECT_EQ(std::count(taken.begin(), taken.end(), 1), static_cast<std::ptrdiff_t>(taken.size()));
+  };
+  expect_places(PreparedNibbles());
+  expect_places(PreparedBytes());
+  expect_places(PreparedE2M1());
+}
+
+}  // namespace
