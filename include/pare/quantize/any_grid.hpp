@@ -14,6 +14,7 @@ namespace pare {
 class AnyGrid {
  public:
   /// The grid of the catalog's scheme of that name. Error: an unknown name, with the list of the known ones.
+  template <class = void>  // so that only a caller compiles every scheme's grid
   static Result<AnyGrid> named(std::string_view scheme) {
     return with_scheme(scheme, []<class S>(std::type_identity<S>) -> Result<AnyGrid> { return of<SchemeGrid<S>>(); });
   }

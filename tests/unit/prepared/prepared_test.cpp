@@ -7,11 +7,11 @@
 #include <cstring>
 #include <limits>
 #include <memory_resource>
-#include <random>
 #include <span>
 #include <thread>
 #include <vector>
 
+#include "../normal_values.hpp"
 #include "pare/tensor/tensor.hpp"
 
 namespace {
@@ -30,14 +30,6 @@ using Int4Float8 = Scheme<4, Symmetric, PerGroup<128>, e4m3>;
 
 using Schemes =
     SchemeList<Int4F16, Int4Wide, UInt4, Int3, UInt2, Int5Block, Int8Row, UInt8Tensor, Int4Float8, catalog::MXFP4>;
-
-std::vector<float> normal_values(std::size_t n, unsigned seed = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(n);
-  for (float& v : x) v = normal(random);
-  return x;
-}
 
 template <SchemeType S>
 PreparedTensor<S> prepared_of(const PackedTensor<S>& packed) {

@@ -6,13 +6,13 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <random>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "../normal_values.hpp"
 #include "pare/prune/prune.hpp"
 
 inline constexpr float inf = std::numeric_limits<float>::infinity();
@@ -27,14 +27,6 @@ inline void two_threads(std::size_t count, pare::Task task) {
   std::thread other(half, 1);
   half(0);
   other.join();
-}
-
-inline std::vector<float> normal_values(std::size_t count, std::uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& v : values) v = normal(generator);
-  return values;
 }
 
 template <class T>

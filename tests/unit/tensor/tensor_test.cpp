@@ -6,11 +6,11 @@
 #include <cstring>
 #include <limits>
 #include <memory_resource>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "../normal_values.hpp"
 #include "pare/pare.hpp"
 
 namespace {
@@ -19,14 +19,6 @@ using namespace pare;
 
 using W4 = Scheme<4, Symmetric, PerGroup<128>>;
 using U4 = Scheme<4, Asymmetric, PerGroup<32>>;
-
-std::vector<float> normal_values(std::size_t n, unsigned seed = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(n);
-  for (float& v : x) v = normal(random);
-  return x;
-}
 
 /// Runs every task on a thread of its own, the last one first.
 void reversed_threads(std::size_t count, Task task) {

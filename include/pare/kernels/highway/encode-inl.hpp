@@ -114,9 +114,8 @@ void encode(const typename Signature::element_type* x, std::size_t n, std::size_
           prefetch_weights<1>(x + begin, block);
           std::uint8_t* const packed = codes + begin / 8 * F::bits;
           std::uint8_t* const unpacked = F::bits == 8 ? packed : bytes;
-          for (std::size_t j = 0; j < block; j += lanes) {
+          for (std::size_t j = 0; j < block; j += lanes)
             store_codes(encoder(hn::Mul(load(x + begin + j), inverse)), unpacked + j);
-          }
           if constexpr (F::bits != 8) pack_block<F::bits>(bytes, packed);
         }
       }

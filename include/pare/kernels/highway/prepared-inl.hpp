@@ -10,7 +10,7 @@ HWY_INLINE Ints magnitude_bits(const float* x) {
 }
 
 /// Rounds values of at most 127 to nearest even and stores them as bytes.
-HWY_INLINE Ints store_codes(Floats values, std::int8_t* codes) {
+HWY_INLINE Ints round_and_store(Floats values, std::int8_t* codes) {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
   // Highway's operations also bear with values out of range, at three times the cost.
   const Ints code{_mm512_cvtps_epi32(values.raw)};
@@ -30,7 +30,7 @@ HWY_INLINE Ints quantize_group(const float* HWY_RESTRICT x, std::size_t group, F
   for (std::size_t unit = 0; unit < group; unit += prepared_unit, codes += unit_step)
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < prepared_unit; i += lanes)
-      sum = hn::Add(sum, store_codes(hn::Mul(hn::LoadU(floats, x + unit + i), inverse), codes + i));
+      sum = hn::Add(sum, round_and_store(hn::Mul(hn::LoadU(floats, x + unit + i), inverse), codes + i));
   return sum;
 }
 

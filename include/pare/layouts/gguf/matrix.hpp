@@ -15,8 +15,11 @@ namespace pare::gguf {
 struct Blocks {
   BlockType type = BlockType::q4_0;
 
+  // Templates, so that only a caller compiles the code of every type.
   /// Errors: rows of no whole blocks; scales of Q8_0 and its like are any float16, but an E8M0 NaN is refused.
+  template <class = void>
   Result<CodedMatrix> read(std::span<const PartView> parts, std::pmr::memory_resource* memory = nullptr) const;
+  template <class = void>
   Result<std::vector<Part>> write(const CodedMatrix& matrix, std::pmr::memory_resource* memory = nullptr) const;
 };
 
@@ -218,7 +221,8 @@ Result<Buffer> block_codes(const ScaleGrid& grid, std::pmr::memory_resource* mem
 
 }  // namespace detail
 
-inline Result<CodedMatrix> Blocks::read(std::span<const PartView> parts, std::pmr::memory_resource* memory) const {
+template <class>
+Result<CodedMatrix> Blocks::read(std::span<const PartView> parts, std::pmr::memory_resource* memory) const {
   const auto weight = find_part(parts, "weight", PartType::uint8, 2);
   if (!weight) return weight.error();
   const BlockInfo* info = find_block_type(static_cast<std::uint32_t>(type));
@@ -237,7 +241,8 @@ inline Result<CodedMatrix> Blocks::read(std::span<const PartView> parts, std::pm
   return result;
 }
 
-inline Result<std::vector<Part>> Blocks::write(const CodedMatrix& matrix, std::pmr::memory_resource* memory) const {
+template <class>
+Result<std::vector<Part>> Blocks::write(const CodedMatrix& matrix, std::pmr::memory_resource* memory) const {
   const auto bytes = packed_size(type, matrix.shape);
   if (!bytes) return bytes.error();
   Result<std::vector<Part>> result = Error{ErrorCode::unsupported, "pare: unknown block type"};

@@ -93,7 +93,8 @@ inline Result<std::size_t> packed_size(BlockType type, Shape shape) {
 
 /// Decodes whole blocks: `values` are their elements one after the other, exactly as ggml's decoders give them. Any
 /// bytes are valid.
-inline Result<void> dequantize(BlockType type, std::span<const std::uint8_t> bytes, std::span<float> values) {
+template <class = void>  // so that only a caller compiles every type's decoder
+Result<void> dequantize(BlockType type, std::span<const std::uint8_t> bytes, std::span<float> values) {
   if (auto fits = detail::check_blocks(type, {1, values.size()}, bytes.size()); !fits) return std::move(fits).error();
   detail::with_block_type(type, [&]<BlockType T>() {
     constexpr BlockInfo info = block_info<T>;
@@ -107,8 +108,9 @@ inline Result<void> dequantize(BlockType type, std::span<const std::uint8_t> byt
 /// Encodes a matrix, row by row, into exactly packed_size() bytes: the same bytes on every machine, whatever the
 /// executor. An invalid_argument error says which row length does not fit, or which importance is negative or not
 /// finite.
-inline Result<void> quantize(BlockType type, MatrixView<const float> weights, std::span<std::uint8_t> bytes,
-                             const QuantizeOptions& options = {}) {
+template <class = void>  // so that only a caller compiles every type's encoder
+Result<void> quantize(BlockType type, MatrixView<const float> weights, std::span<std::uint8_t> bytes,
+                      const QuantizeOptions& options = {}) {
   if (auto fits = detail::check_blocks(type, weights.shape(), bytes.size()); !fits) return std::move(fits).error();
   if (!options.importance.empty() && options.importance.size() != weights.cols)
     return Error{ErrorCode::invalid_argument, "pare: " + std::to_string(options.importance.size()) +
