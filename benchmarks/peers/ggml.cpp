@@ -8,10 +8,8 @@
 #ifdef PARE_GGML_CPU
 #include <ggml-cpu.h>
 #endif
-#include <time.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -23,6 +21,7 @@
 #include <vector>
 
 #include "pare/tensor/tensor.hpp"
+#include "round_robin.hpp"
 
 namespace {
 
@@ -32,43 +31,6 @@ using Int4AsymGroup32F16 = pare::Scheme<4, pare::Asymmetric, pare::PerGroup<32>,
 [[noreturn]] void fail(const std::string& what) {
   std::fprintf(stderr, "pare_bench_ggml: %s\n", what.c_str());
   std::exit(1);
-}
-
-double cpu_seconds() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-struct Case {
-  std::string name;
-  std::function<void()> run;
-  std::size_t repeats = 1;
-  std::vector<double> seconds = {};
-
-  [[nodiscard]] double median() const {
-    std::vector<double> sorted = seconds;
-    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
-    return sorted[sorted.size() / 2];
-  }
-};
-
-void time_round_robin(std::vector<Case>& cases) {
-  constexpr double least_seconds = 0.01;
-  constexpr int rounds = 15;
-  for (Case& c : cases) {
-    c.run();
-    const double start = cpu_seconds();
-    c.run();
-    const double once = std::max(1e-7, cpu_seconds() - start);
-    c.repeats = static_cast<std::size_t>(std::ceil(least_seconds / once));
-  }
-  for (int round = 0; round < rounds; ++round)
-    for (Case& c : cases) {
-      const double start = cpu_seconds();
-      for (std::size_t i = 0; i < c.repeats; ++i) c.run();
-      c.seconds.push_back((cpu_seconds() - start) / static_cast<double>(c.repeats));
-    }
 }
 
 /// Prints cases of ggml's, each with the `ours` of pare's that follow it; `work` divided by seconds is in `unit`.

@@ -26,6 +26,12 @@ void CompiledKernels::unpack(const std::uint8_t* packed, std::size_t n, std::uin
   HighwayKernels::unpack<Bits>(packed, n, codes);
 }
 
+void CompiledKernels::copy_past_caches(const std::uint8_t* from, std::size_t n, std::uint8_t* to) noexcept {
+  HighwayKernels::copy_past_caches(from, n, to);
+}
+
+void CompiledKernels::flush_copies() noexcept { HighwayKernels::flush_copies(); }
+
 void CompiledKernels::accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w,
                                           std::size_t n, std::size_t w_stride, std::size_t k, float* y,
                                           std::size_t y_stride) noexcept {

@@ -53,6 +53,8 @@ struct CompiledKernels {
   static void pack(const std::uint8_t* codes, std::size_t n, std::uint8_t* packed) noexcept;
   template <int Bits>
   static void unpack(const std::uint8_t* packed, std::size_t n, std::uint8_t* codes) noexcept;
+  static void copy_past_caches(const std::uint8_t* from, std::size_t n, std::uint8_t* to) noexcept;
+  static void flush_copies() noexcept;
   static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
                                   std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept;
   template <Format F>

@@ -64,6 +64,11 @@ struct PackTable {
   static constexpr Function unpack_entry[] = PARE_TARGET_TABLE(unpack<W>);
 };
 template <class Unused>
+struct CopyTable {
+  using Function = void (*)(const std::uint8_t*, std::size_t, std::uint8_t*);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(copy_past_caches<Unused>);
+};
+template <class Unused>
 struct ProductTable {
   using Function = void (*)(const float*, std::size_t, std::size_t, const float*, std::size_t, std::size_t, std::size_t,
                             float*, std::size_t);
@@ -124,6 +129,10 @@ struct HighwayKernels {
   static void unpack(const std::uint8_t* packed, std::size_t n, std::uint8_t* codes) noexcept {
     dispatch::PackTable<std::integral_constant<int, Bits>>::unpack_entry[target_index()](packed, n, codes);
   }
+  static void copy_past_caches(const std::uint8_t* from, std::size_t n, std::uint8_t* to) noexcept {
+    dispatch::CopyTable<void>::entry[target_index()](from, n, to);
+  }
+  static void flush_copies() noexcept { hwy::FlushStream(); }
   static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
                                   std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept {
     dispatch::ProductTable<void>::entry[target_index()](x, m, x_stride, w, n, w_stride, k, y, y_stride);

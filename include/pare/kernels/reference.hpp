@@ -104,6 +104,13 @@ struct ReferenceKernels {
     for (std::size_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>(read_code<Bits>(packed, i));
   }
 
+  /// Copies n bytes to memory that is not read again soon: past the caches, where a processor can. Other threads see
+  /// them after flush_copies().
+  static void copy_past_caches(const std::uint8_t* from, std::size_t n, std::uint8_t* to) noexcept {
+    std::memcpy(to, from, n);
+  }
+  static void flush_copies() noexcept {}
+
   /// y[i, j] += dot(x_i, w_j) for i < m rows of x and j < n rows of w, each k values long; strides count floats.
   ///
   /// The order of summation is part of the definition: sixteen partial sums, value c joining sum c mod 16 by a fused

@@ -99,6 +99,10 @@ struct BasicXsimdKernels {
       detail::unpack_block<Bits>(packed + i / 8 * Bits, std::min(n - i, detail::xsimd_block), codes + i);
   }
 
+  static void copy_past_caches(const std::uint8_t* from, std::size_t n, std::uint8_t* to) noexcept {
+    ReferenceKernels::copy_past_caches(from, n, to);
+  }
+  static void flush_copies() noexcept {}
   static void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride, std::size_t cols,
                                    std::size_t group, std::int32_t offset, const QuantizedActivations& out) noexcept {
     ReferenceKernels::quantize_activations(x, rows, x_stride, cols, group, offset, out);

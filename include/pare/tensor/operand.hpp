@@ -29,6 +29,8 @@ concept KernelBackend =
       K::template decode_scales<F16>(codes, n, y);
       K::template encode<Int<4>>(x, n, n, p, codes);
       K::template decode<Int<4>>(codes, n, n, n, x, codes, y);
+      K::copy_past_caches(codes, n, codes);
+      K::flush_copies();
       K::accumulate_products(x, n, n, x, n, n, n, y, n);
       K::template accumulate_coded_products<Int<4>>(x, codes, n, n, n, n, n, x, n, codes, n, y);
       K::quantize_activations(x, n, n, n, n, 0, QuantizedActivations{});
@@ -128,6 +130,8 @@ class ContiguousRows {
     for (std::size_t c = 0; c < matrix_.cols; ++c) p[c] = matrix_(r, c);
     return p;
   }
+  /// Whether rows are written where they belong.
+  [[nodiscard]] bool in_place() const noexcept { return scratch_.data() == nullptr; }
   /// Where row r is to be written; `scatter` brings it home.
   value_type* target(std::size_t task, std::size_t r)
     requires(!std::is_const_v<T>)

@@ -227,6 +227,19 @@ TEST_P(OnTarget, PacksAndUnpacksTheStreamsOfTheReference) {
   }(std::make_integer_sequence<int, 7>{});
 }
 
+TEST_P(OnTarget, CopiesPastTheCachesFromAndToAnywhere) {
+  std::vector<std::uint8_t> from(400);
+  for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<std::uint8_t>(i * 7 + 1);
+  for (std::size_t begin = 0; begin < 70; ++begin)
+    for (const std::size_t n : {0u, 1u, 5u, 63u, 64u, 65u, 130u, 300u}) {
+      std::vector<std::uint8_t> to(400, 0), expected(to);
+      std::copy_n(from.begin() + 3, n, expected.begin() + static_cast<std::ptrdiff_t>(begin));
+      HighwayKernels::copy_past_caches(from.data() + 3, n, to.data() + begin);
+      HighwayKernels::flush_copies();
+      EXPECT_EQ(to, expected) << n << " bytes to " << begin;
+    }
+}
+
 TEST_P(OnTarget, SumsProductsInTheOrderOfTheReference) {
   constexpr std::size_t stride = 1100;
   for (const bool tiny : {false, true})

@@ -87,6 +87,26 @@ TEST(Tensor, TheBytesDoNotDependOnTheExecutor) {
   });
 }
 
+TEST(Tensor, OutputsLargerThanTheCachesAreTheSame) {
+  const Shape shape{8200, 1030};
+  ASSERT_GE(shape.rows * shape.cols * sizeof(float), detail::past_caches_bytes);
+  const auto packed = quantize<U4>(normal_values(shape.rows * shape.cols), shape);
+  ASSERT_TRUE(packed);
+  // One element off, and with a guard on either side.
+  std::vector<float> whole(shape.rows * shape.cols + 2, 7.0f), parts(whole);
+  ASSERT_TRUE(
+      dequantize(*packed, MatrixView<float>(whole.data() + 1, shape.rows, shape.cols), {.executor = reversed_threads}));
+  const PackedView<U4> all = packed->view();
+  for (std::size_t r = 0; r < shape.rows; r += 1000) {
+    const std::size_t block = all.first_block(r);
+    const Shape part{std::min<std::size_t>(1000, shape.rows - r), shape.cols};
+    const PackedView<U4> rows{part, all.row_codes(r), all.stored_scale(block), all.zero_points + block};
+    ASSERT_TRUE(dequantize(rows, MatrixView<float>(parts.data() + 1 + r * shape.cols, part.rows, part.cols)));
+  }
+  EXPECT_TRUE(whole == parts);
+  EXPECT_EQ(whole.back(), 7.0f);
+}
+
 TEST(Tensor, NarrowWeightsAreQuantizedAsTheirValues) {
   const Shape shape{7, 200};
   std::vector<Half> halves;

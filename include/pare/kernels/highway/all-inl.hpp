@@ -13,6 +13,7 @@
 #endif
 // clang-format off: the order counts
 #include "pare/kernels/highway/convert-inl.hpp"
+#include "pare/kernels/highway/copy-inl.hpp"
 #include "pare/kernels/highway/pack-inl.hpp"
 #include "pare/kernels/highway/range-inl.hpp"
 #include "pare/kernels/highway/parameters-inl.hpp"

@@ -1,0 +1,226 @@
+// How near the kernels are to what this machine does at best: a row for each goal, all from one run. Everything takes
+// its turn round after round; medians of the thread's processor time.
+//
+//   pare_bench_goals
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "goals/limits.hpp"
+#include "io/thread_pool.hpp"
+#include "pare/tensor/tensor.hpp"
+#include "round_robin.hpp"
+
+namespace {
+
+using pare::MatrixView;
+namespace catalog = pare::catalog;
+
+constexpr std::size_t columns = 4096;
+
+[[noreturn]] void fail(const std::string& what) {
+  std::fprintf(stderr, "pare_bench_goals: %s\n", what.c_str());
+  std::exit(1);
+}
+
+template <class T>
+T value(pare::Result<T> result) {
+  if (!result) fail(result.error().message);
+  return std::move(*result);
+}
+
+void expect(const pare::Result<void>& result) {
+  if (!result) fail(result.error().message);
+}
+
+/// Kernels beside one limit: what each does, in the same unit, and the share of the limit that is the goal.
+class Goals {
+ public:
+  Goals(std::string title, std::string unit, double goal, double (*clock)() = thread_seconds)
+      : title_(std::move(title)), unit_(std::move(unit)), goal_(goal), clock_(clock) {}
+
+  /// What the machine does: `work` units of it a run.
+  void limit(std::string name, double work, std::function<void()> run) {
+    limit_name_ = std::move(name);
+    limit_work_ = work;
+    cases_.insert(cases_.begin(), {limit_name_, std::move(run)});
+    works_.insert(works_.begin(), work);
+  }
+  void add(std::string_view name, double work, std::function<void()> run) {
+    cases_.push_back({std::string(name), std::move(run)});
+    works_.push_back(work);
+  }
+
+  /// Times everything and prints a row for each kernel.
+  void print() {
+    time_round_robin(cases_, clock_);
+    const double limit = limit_work_ / cases_.front().median();
+    for (std::size_t i = 1; i < cases_.size(); ++i) {
+      const double rate = works_[i] / cases_[i].median(), ratio = rate / limit;
+      std::printf("| %s | %s | %.1f %s | %s, %.1f | %.2f | %.2f | %s |\n", title_.c_str(), cases_[i].name.c_str(), rate,
+                  unit_.c_str(), limit_name_.c_str(), limit, ratio, goal_, ratio >= goal_ ? "met" : "missed");
+    }
+    std::fflush(stdout);
+  }
+
+ private:
+  std::string title_, unit_;
+  double goal_;
+  double (*clock_)();
+  std::string limit_name_;
+  double limit_work_ = 0.0;
+  std::vector<Case> cases_;
+  std::vector<double> works_;
+};
+
+/// Matrices to read and to write, which outlive the cases.
+struct Matrices {
+  MatrixView<const float> from;
+  MatrixView<float> to;
+
+  [[nodiscard]] std::size_t bytes() const { return from.rows * from.cols * sizeof(float); }
+  [[nodiscard]] double gigabytes() const { return 1e-9 * static_cast<double>(bytes()); }
+};
+
+template <class S>
+void add_quantize(Goals& goals, const Matrices& m, const pare::Options& options = {}) {
+  const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(m.from)));
+  goals.add(pare::name<S>(), m.gigabytes(), [=] { expect(pare::quantize_into<S>(m.from, packed->view(), options)); });
+}
+
+template <class S>
+void add_dequantize(Goals& goals, const Matrices& m, const pare::Options& options = {}) {
+  const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(m.from)));
+  goals.add(pare::name<S>(), m.gigabytes(), [=] { expect(pare::dequantize<S>(packed->view(), m.to, options)); });
+}
+
+/// The formats whose conversions have goals.
+using Converted =
+    pare::SchemeList<catalog::Int4Group32, catalog::Int4Group128, catalog::Int4Group32F16, catalog::Int8Group32,
+                     catalog::NF4Group64, catalog::MXFP4, catalog::MXFP8, catalog::FP8Tensor>;
+
+void conversions(const Matrices& cache, const Matrices& memory) {
+  const auto copy = [=] { std::memcpy(cache.to.data, cache.from.data, cache.bytes()); };
+  const auto load = [=] { limits::load({reinterpret_cast<const std::byte*>(memory.from.data), memory.bytes()}); };
+  const auto store = [=] {
+    limits::store_non_temporal({reinterpret_cast<std::byte*>(memory.to.data), memory.bytes()});
+  };
+  Goals groups[] = {{"quantize, in cache", "GB/s", 0.8},
+                    {"quantize, from memory", "GB/s", 0.8},
+                    {"dequantize, in cache", "GB/s", 1.3},
+                    {"dequantize, to memory", "GB/s", 0.95}};
+  groups[0].limit("memcpy", cache.gigabytes(), copy);
+  groups[1].limit("loads", memory.gigabytes(), load);
+  groups[2].limit("memcpy", cache.gigabytes(), copy);
+  groups[3].limit("non-temporal stores", memory.gigabytes(), store);
+  Converted::for_each([&]<class S>(std::type_identity<S>) {
+    add_quantize<S>(groups[0], cache);
+    add_quantize<S>(groups[1], memory);
+    add_dequantize<S>(groups[2], cache);
+    add_dequantize<S>(groups[3], memory);
+  });
+  for (Goals& group : groups) group.print();
+}
+
+/// Prepared weights of `rows` rows, `x` and where their product goes.
+template <class S>
+std::function<void()> product(std::size_t rows, MatrixView<const float> weights, MatrixView<const float> x,
+                              const pare::Options& options = {}) {
+  // The same rows again and again, so that what comes from memory need not be there as floats.
+  auto packed = value(pare::PackedTensor<S>::allocate({rows, columns}));
+  const pare::PackedSpan<S> all = packed.view();
+  for (std::size_t r = 0; r < rows; r += weights.rows) {
+    const pare::Shape shape{std::min(weights.rows, rows - r), columns};
+    const pare::PackedSpan<S> part{shape, all.row_codes(r), all.stored_scale(all.first_block(r))};
+    expect(pare::quantize_into<S>(MatrixView<const float>(weights.data, shape.rows, columns), part));
+  }
+  const auto prepared = std::make_shared<pare::PreparedTensor<S>>(value(pare::prepare(packed)));
+  const auto y = std::make_shared<std::vector<float>>(x.rows * rows);
+  return [=] { expect(pare::matmul(*prepared, x, MatrixView<float>(y->data(), x.rows, rows), options)); };
+}
+
+double billions(std::size_t m, std::size_t n) { return 2e-9 * static_cast<double>(m * n * columns); }
+
+void products(MatrixView<const float> weights, MatrixView<const float> x) {
+  const MatrixView<const float> row(x.data, 1, columns);
+  if (limits::has_vnni()) {
+    Goals many("product of 128 rows", "GFLOP/s", 0.85);
+    many.limit("VNNI alone", 1e-9 * limits::multiply_bytes_vnni(), [] { limits::multiply_bytes_vnni(); });
+    many.add(pare::name<catalog::Int4Group32>(), billions(x.rows, columns),
+             product<catalog::Int4Group32>(columns, weights, x));
+    many.add(pare::name<catalog::Int4Group128>(), billions(x.rows, columns),
+             product<catalog::Int4Group128>(columns, weights, x));
+    many.add(pare::name<catalog::Int8Group32>(), billions(x.rows, columns),
+             product<catalog::Int8Group32>(columns, weights, x));
+    many.print();
+  }
+  using Int4 = catalog::Int4Group32F16;
+  constexpr std::size_t rows = 65536;
+  const std::size_t bytes = value(pare::packed_sizes<Int4>({rows, columns})).total();
+  const std::vector<std::byte> packed(bytes);
+  Goals memory("product of one row, weights from memory", "GB/s of weights", 0.95);
+  const double gigabytes = 1e-9 * static_cast<double>(bytes);
+  memory.limit("loads", gigabytes, [&] { limits::load(packed); });
+  memory.add(pare::name<Int4>(), gigabytes, product<Int4>(rows, weights, row));
+  memory.print();
+
+  if (limits::has_vnni()) {
+    Goals cache("product of one row, weights in cache", "GFLOP/s", 0.51);  // 500 of 978 where the goals were set
+    cache.limit("VNNI alone", 1e-9 * limits::multiply_bytes_vnni(), [] { limits::multiply_bytes_vnni(); });
+    cache.add(pare::name<Int4>(), billions(1, 256), product<Int4>(256, weights, row));
+    cache.print();
+  }
+}
+
+/// Two threads beside one, by the time that passes.
+void threads(const Matrices& m, MatrixView<const float> x) {
+  using S = catalog::Int4Group32;
+  io::ThreadPool pool(2);
+  if (pool.threads() != 2) return;
+  const pare::Options both{.executor = pool};
+  Goals quantize("quantize on two threads", "GB/s", 1.9, wall_seconds);
+  Goals dequantize("dequantize on two threads", "GB/s", 1.9, wall_seconds);
+  Goals multiply("product of 128 rows on two threads", "GFLOP/s", 1.9, wall_seconds);
+  const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(m.from)));
+  quantize.limit("one thread", m.gigabytes(), [=] { expect(pare::quantize_into<S>(m.from, packed->view())); });
+  dequantize.limit("one thread", m.gigabytes(), [=] { expect(pare::dequantize<S>(packed->view(), m.to)); });
+  multiply.limit("one thread", billions(x.rows, m.from.rows), product<S>(m.from.rows, m.from, x));
+  add_quantize<S>(quantize, m, both);
+  add_dequantize<S>(dequantize, m, both);
+  multiply.add(pare::name<S>(), billions(x.rows, m.from.rows), product<S>(m.from.rows, m.from, x, both));
+  for (Goals* goals : {&quantize, &dequantize, &multiply}) goals->print();
+}
+
+}  // namespace
+
+int main() {
+  constexpr std::size_t in_cache = 16, in_memory = 16384, in_both_caches = 256, batch = 128;
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> weights(in_memory * columns), copy(weights.size() + 16), x(batch * columns);
+  for (float& v : x) v = normal(random);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = x[i * 7919 % x.size()];
+  // Non-temporal stores need whole lines.
+  float* const out = copy.data() + (64 - reinterpret_cast<std::uintptr_t>(copy.data()) % 64) % 64 / sizeof(float);
+  const auto matrices = [&](std::size_t rows) {
+    return Matrices{{weights.data(), rows, columns}, {out, rows, columns}};
+  };
+  const MatrixView<const float> inputs(x.data(), batch, columns);
+
+  std::printf("| work | scheme | pare | limit, the same unit | ratio | goal | |\n|---|---|---|---|---|---|---|\n");
+  conversions(matrices(in_cache), matrices(in_memory));
+  products(matrices(in_cache * 16).from, inputs);
+  threads(matrices(in_both_caches), inputs);
+  return 0;
+}
