@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <optional>
+#include <utility>
+
 #include "llama/commands.hpp"
 #include "llama/model.hpp"
 #include "llama/perplexity.hpp"
@@ -29,12 +32,19 @@ Result<Report> run(const PerplexityCommand& command, const Desk& desk) {
   if (!sequences) return sequences.error();
   const std::string& source = (command.ids.empty() ? command.text : command.ids).native();
 
-  const auto result = measure(*model, *sequences, command.window, desk.executor, ProgressBar("predicting"));
+  std::optional<Model> reference;
+  if (!command.reference.empty()) {
+    auto loaded = Model::load(command.reference);
+    if (!loaded) return std::move(loaded).error();
+    reference = *std::move(loaded);
+  }
+  const auto result = measure(*model, *sequences, command.window, desk.executor, ProgressBar("predicting"),
+                              reference ? &*reference : nullptr);
   if (!result) return Error{result.error().code, fmt::format("{}: {}", source, result.error().message)};
   const double speed = static_cast<double>(result->predictions) / result->seconds;
   desk.say(fmt::format("mean NLL {:.5f}  perplexity {:.3f}  ({} predictions in {} sequences, {:.0f} tokens/s)\n",
                        result->mean_nll(), result->perplexity(), result->predictions, sequences->size(), speed));
-  return Report{{"model", model->files().name()},
+  Report report{{"model", model->files().name()},
                 {"data", source},
                 {"mean_nll", result->mean_nll()},
                 {"perplexity", result->perplexity()},
@@ -43,6 +53,15 @@ Result<Report> run(const PerplexityCommand& command, const Desk& desk) {
                 {"window", command.window == 0 ? model->config().context : command.window},
                 {"seconds", result->seconds},
                 {"tokens_per_second", speed}};
+  if (reference) {
+    const double agreement = static_cast<double>(result->agreements) / static_cast<double>(result->predictions);
+    desk.say(fmt::format("mean KL divergence from {}: {:.5f} nats; the most likely token is the same in {:.2f} %\n",
+                         reference->files().name(), result->mean_divergence(), 100.0 * agreement));
+    report["reference"] = reference->files().name();
+    report["mean_divergence"] = result->mean_divergence();
+    report["agreement"] = agreement;
+  }
+  return report;
 }
 
 }  // namespace llama

@@ -68,6 +68,7 @@ struct PerplexityCommand {
   std::filesystem::path ids;
   std::size_t window = 0;
   std::filesystem::path tokenizer;
+  std::filesystem::path reference;  ///< a model to compare predictions with; empty: none
 };
 /// Measures how well the model predicts a text or an array of token ids.
 pare::Result<Report> run(const PerplexityCommand& command, const Desk& desk);

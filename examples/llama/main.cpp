@@ -136,6 +136,8 @@ void add_commands(CLI::App& app, Arguments& arguments) {
   command->add_option("--window", arguments.perplexity.window, "Longest piece to predict; 0 for the model's context")
       ->capture_default_str();
   command->add_option("--tokenizer", arguments.perplexity.tokenizer, tokenizer_help);
+  command->add_option("--reference", arguments.perplexity.reference,
+                      "Also measure how far the predictions are from this model's: the one that MODEL was made from");
 
   command = add_command(app, arguments, "generate", "Continue a text");
   command->add_option("MODEL", arguments.generate.model, model_help)->required();

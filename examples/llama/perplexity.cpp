@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
+#include <span>
 
 #include "io/file.hpp"
 #include "io/npy.hpp"
@@ -17,33 +19,77 @@ using pare::Result;
 
 namespace {
 
-/// -ln of the share that the softmax of `logits` gives `token`.
-double negative_log_likelihood(std::span<const float> logits, std::int32_t token) {
-  const float highest = *std::max_element(logits.begin(), logits.end());
+/// ln of the sum of exp(logit).
+double log_total(std::span<const float> logits) {
+  const double highest = *std::ranges::max_element(logits);
   double sum = 0.0;
   for (const float logit : logits) sum += std::exp(logit - highest);
-  return std::log(sum) + double{highest} - double{logits[static_cast<std::size_t>(token)]};
+  return std::log(sum) + highest;
+}
+
+/// One prediction: -ln of the share that the softmax of the logits gives the token that comes, and what a reference
+/// says of it.
+struct Prediction {
+  double loss = 0.0;
+  double divergence = 0.0;
+  bool agrees = false;
+};
+
+void compare(std::span<const float> reference, std::span<const float> logits, double total, Prediction& prediction) {
+  const double reference_total = log_total(reference);
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const double log_share = double{reference[i]} - reference_total;
+    prediction.divergence += std::exp(log_share) * (log_share - (double{logits[i]} - total));
+  }
+  prediction.agrees =
+      std::ranges::max_element(reference) - reference.begin() == std::ranges::max_element(logits) - logits.begin();
+}
+
+/// A model at work, and a reference beside it or none.
+struct Contexts {
+  Context model;
+  std::optional<Context> reference;
+};
+
+/// The logits of `count` tokens of a piece, from `begin` on.
+Result<MatrixView<const float>> advance(Context& context, std::span<const std::int32_t> tokens) {
+  const auto hidden = context.advance(tokens);
+  if (!hidden) return hidden.error();
+  return context.logits(*hidden);
 }
 
 /// Adds the predictions of all tokens of `piece` but the first.
-Result<void> measure_piece(Context& context, std::span<const std::int32_t> piece, std::size_t vocab_size,
+Result<void> measure_piece(Contexts& contexts, std::span<const std::int32_t> piece, std::size_t vocab_size,
                            Likelihood& total, pare::Executor executor) {
-  context.clear();
-  std::vector<double> losses(Context::chunk);
+  contexts.model.clear();
+  if (contexts.reference) contexts.reference->clear();
+  std::vector<Prediction> predictions(Context::chunk);
   for (std::size_t begin = 0; begin + 1 < piece.size(); begin += Context::chunk) {
     const std::size_t count = std::min(Context::chunk, piece.size() - 1 - begin);
-    const auto hidden = context.advance(piece.subspan(begin, count));
-    if (!hidden) return hidden.error();
-    const auto logits = context.logits(*hidden);
+    const auto tokens = piece.subspan(begin, count), next = piece.subspan(begin + 1, count);
+    const auto logits = advance(contexts.model, tokens);
     if (!logits) return logits.error();
-    for (const std::int32_t next : piece.subspan(begin + 1, count))
-      if (next < 0 || static_cast<std::size_t>(next) >= vocab_size)
+    for (const std::int32_t id : next)
+      if (id < 0 || static_cast<std::size_t>(id) >= vocab_size)
         return Error{ErrorCode::invalid_argument,
-                     fmt::format("token id {} is outside the vocabulary of {} tokens", next, vocab_size)};
+                     fmt::format("token id {} is outside the vocabulary of {} tokens", id, vocab_size)};
+    std::optional<MatrixView<const float>> expected;
+    if (contexts.reference) {
+      const auto reference = advance(*contexts.reference, tokens);
+      if (!reference) return reference.error();
+      expected = *reference;
+    }
     executor(count, [&](std::size_t t) {
-      losses[t] = negative_log_likelihood({logits->row(t), vocab_size}, piece[begin + 1 + t]);
+      const std::span<const float> row(logits->row(t), vocab_size);
+      const double row_total = log_total(row);
+      predictions[t] = {.loss = row_total - double{row[static_cast<std::size_t>(next[t])]}};
+      if (expected) compare({expected->row(t), vocab_size}, row, row_total, predictions[t]);
     });
-    for (std::size_t t = 0; t < count; ++t) total.sum_nll += losses[t];
+    for (const Prediction& prediction : std::span(predictions).first(count)) {
+      total.sum_nll += prediction.loss;
+      total.sum_divergence += prediction.divergence;
+      total.agreements += prediction.agrees ? 1 : 0;
+    }
     total.predictions += count;
   }
   return {};
@@ -60,21 +106,27 @@ std::size_t count_predictions(const std::vector<Sequence>& sequences) {
 double Likelihood::perplexity() const noexcept { return std::exp(mean_nll()); }
 
 Result<Likelihood> measure(const Model& model, const std::vector<Sequence>& sequences, std::size_t window,
-                           pare::Executor executor, io::ProgressCallback progress) {
+                           pare::Executor executor, io::ProgressCallback progress, const Model* reference) {
   if (window == 0) window = model.config().context;
   if (window < 2) return Error{ErrorCode::invalid_argument, "a window of fewer than 2 tokens predicts nothing"};
   const std::size_t predictions = count_predictions(sequences);
   if (predictions == 0) return Error{ErrorCode::invalid_argument, "no sequence has a second token to predict"};
+  if (reference != nullptr && reference->config().vocab_size != model.config().vocab_size)
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("the reference has a vocabulary of {} tokens, the model one of {}",
+                             reference->config().vocab_size, model.config().vocab_size)};
   std::size_t longest = 0;
   for (const Sequence& sequence : sequences) longest = std::max(longest, sequence.size());
 
   const auto start = std::chrono::steady_clock::now();
   Likelihood total;
-  Context context(model, std::min(window, longest), executor);
+  const std::size_t length = std::min(window, longest);
+  Contexts contexts{Context(model, length, executor), std::nullopt};
+  if (reference != nullptr) contexts.reference.emplace(*reference, length, executor);
   for (const Sequence& sequence : sequences) {
     for (std::size_t begin = 0; begin + 1 < sequence.size(); begin += window - 1) {
       const auto piece = std::span(sequence).subspan(begin, std::min(window, sequence.size() - begin));
-      auto done = measure_piece(context, piece, model.config().vocab_size, total, executor);
+      auto done = measure_piece(contexts, piece, model.config().vocab_size, total, executor);
       if (!done) return std::move(done).error();
       progress(total.predictions, predictions);
     }

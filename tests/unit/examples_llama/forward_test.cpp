@@ -303,6 +303,40 @@ TEST_F(TinyModel, PerplexityOfAModelThatKnowsNothing) {
   EXPECT_FALSE(llama::measure(model, {{-1, 5}}, 0, pare::serial, progress));
 }
 
+TEST_F(TinyModel, DivergenceFromAReference) {
+  const Model reference = load();
+  fs::create_directories(folder_ / "rounded");
+  tiny::write_model(folder_ / "rounded", io::DType::bf16);
+  const auto model = Model::load(folder_ / "rounded");
+  ASSERT_TRUE(model) << model.error().message;
+  const Sequence tokens = {1, 70, 71, 80, 99, 5};
+  const auto p = logits(reference, tokens, 1, pare::serial), q = logits(*model, tokens, 1, pare::serial);
+  const auto softmax = [](std::span<const float> row) {
+    std::vector<double> shares(row.begin(), row.end());
+    double sum = 0.0;
+    for (double& share : shares) sum += share = std::exp(share);
+    for (double& share : shares) share /= sum;
+    return shares;
+  };
+  double divergence = 0.0;
+  std::size_t agreements = 0;
+  for (std::size_t t = 0; t + 1 < tokens.size(); ++t) {
+    const auto a = softmax(std::span(p).subspan(t * 259, 259)), b = softmax(std::span(q).subspan(t * 259, 259));
+    for (std::size_t i = 0; i < 259; ++i) divergence += a[i] * std::log(a[i] / b[i]);
+    agreements += std::ranges::max_element(a) - a.begin() == std::ranges::max_element(b) - b.begin() ? 1u : 0u;
+  }
+  const auto no_progress = [](std::uint64_t, std::uint64_t) {};
+  const auto result = llama::measure(*model, {tokens}, 0, pare::serial, no_progress, &reference);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_GT(divergence, 1e-6);
+  EXPECT_NEAR(result->sum_divergence, divergence, 1e-6 * divergence + 1e-9);
+  EXPECT_EQ(result->agreements, agreements);
+  const auto alone = llama::measure(*model, {tokens}, 0, pare::serial, no_progress);
+  ASSERT_TRUE(alone);
+  EXPECT_EQ(alone->sum_nll, result->sum_nll);
+  EXPECT_EQ(alone->sum_divergence, 0.0);
+}
+
 TEST_F(TinyModel, GenerationStopsWhereItMust) {
   const Model model = load();
   const Sequence prompt = {1, 70, 71};

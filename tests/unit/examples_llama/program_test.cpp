@@ -185,6 +185,15 @@ TEST_F(LlamaProgram, MeasuresTextsAndIds) {
   EXPECT_EQ(of_ids["predictions"], 6);
   EXPECT_NEAR(of_ids["perplexity"].get<double>(), std::exp(of_ids["mean_nll"].get<double>()), 1e-9);
 
+  const std::string same = " --reference " + quoted(model_);
+  const auto beside =
+      report(run("perplexity " + quoted(model_) + " --json --ids " + quoted(folder_ / "ids.npy") + same));
+  EXPECT_EQ(beside["mean_nll"], of_ids["mean_nll"]);
+  EXPECT_NEAR(beside["mean_divergence"].get<double>(), 0.0, 1e-12);
+  EXPECT_EQ(beside["agreement"], 1.0);
+  EXPECT_FALSE(of_ids.contains("mean_divergence"));
+  expect_failure(run("perplexity " + quoted(model_) + " --reference nowhere --text " + quoted(text_)), "nowhere", "");
+
   const std::vector<std::int32_t> outside = {1, 70, 71, 259};
   ASSERT_TRUE(io::write_npy(folder_ / "ids.npy", std::span<const std::int32_t>(outside), std::vector<std::size_t>{4}));
   expect_failure(run("perplexity " + quoted(model_) + " --ids " + quoted(folder_ / "ids.npy")), "ids.npy", "259");
