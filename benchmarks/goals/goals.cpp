@@ -195,11 +195,22 @@ void threads(const Matrices& m, MatrixView<const float> x) {
   const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(m.from)));
   quantize.limit("one thread", m.gigabytes(), [=] { expect(pare::quantize_into<S>(m.from, packed->view())); });
   dequantize.limit("one thread", m.gigabytes(), [=] { expect(pare::dequantize<S>(packed->view(), m.to)); });
-  multiply.limit("one thread", billions(x.rows, m.from.rows), product<S>(m.from.rows, m.from, x));
+  constexpr std::size_t outputs = 1024;
+  multiply.limit("one thread", billions(x.rows, outputs), product<S>(outputs, m.from, x));
   add_quantize<S>(quantize, m, both);
   add_dequantize<S>(dequantize, m, both);
-  multiply.add(pare::name<S>(), billions(x.rows, m.from.rows), product<S>(m.from.rows, m.from, x, both));
+  multiply.add(pare::name<S>(), billions(x.rows, outputs), product<S>(outputs, m.from, x, both));
   for (Goals* goals : {&quantize, &dequantize, &multiply}) goals->print();
+
+  // How much the second thread of this machine is worth at all.
+  constexpr std::size_t times = 16;
+  const double operations = 1e-9 * times * limits::multiply_bytes_vnni();
+  Goals machine("two threads of the machine", "GFLOP/s", 1.9, wall_seconds);
+  machine.limit("one thread", operations, [] {
+    for (std::size_t i = 0; i < times; ++i) limits::multiply_bytes_vnni();
+  });
+  machine.add("VNNI alone", operations, [&] { pool(times, [](std::size_t) { limits::multiply_bytes_vnni(); }); });
+  if (limits::has_vnni()) machine.print();
 }
 
 }  // namespace
