@@ -44,19 +44,13 @@ void expect(const pare::Result<void>& result) {
   if (!result) fail(result.error().message);
 }
 
-/// Kernels beside one limit: what each does, in the same unit, and the share of the limit that is the goal.
+/// Kernels beside a limit: what each does, in the same unit, and the share of the limit that is the goal.
 class Goals {
  public:
   Goals(std::string title, std::string unit, double goal, double (*clock)() = thread_seconds)
       : title_(std::move(title)), unit_(std::move(unit)), goal_(goal), clock_(clock) {}
 
-  /// What the machine does: `work` units of it a run.
-  void limit(std::string name, double work, std::function<void()> run) {
-    limit_name_ = std::move(name);
-    limit_work_ = work;
-    cases_.insert(cases_.begin(), {limit_name_, std::move(run)});
-    works_.insert(works_.begin(), work);
-  }
+  /// A case that does `work` units in a run. The first one is the limit, the others are the kernels.
   void add(std::string_view name, double work, std::function<void()> run) {
     cases_.push_back({std::string(name), std::move(run)});
     works_.push_back(work);
@@ -65,12 +59,12 @@ class Goals {
   /// Times everything and prints a row for each kernel.
   void print() {
     time_round_robin(cases_, clock_);
-    const double limit = limit_work_ / cases_.front().median();
-    for (std::size_t i = 1; i < cases_.size(); ++i) {
-      const double rate = works_[i] / cases_[i].median(), ratio = rate / limit;
-      std::printf("| %s | %s | %.1f %s | %s, %.1f | %.2f | %.2f | %s |\n", title_.c_str(), cases_[i].name.c_str(), rate,
-                  unit_.c_str(), limit_name_.c_str(), limit, ratio, goal_, ratio >= goal_ ? "met" : "missed");
-    }
+    const auto rate = [&](std::size_t i) { return works_[i] / cases_[i].median(); };
+    const double limit = rate(0);
+    for (std::size_t i = 1; i < cases_.size(); ++i)
+      std::printf("| %s | %s | %.1f %s | %s, %.1f | %.2f | %.2f | %s |\n", title_.c_str(), cases_[i].name.c_str(),
+                  rate(i), unit_.c_str(), cases_[0].name.c_str(), limit, rate(i) / limit, goal_,
+                  rate(i) >= goal_ * limit ? "met" : "missed");
     std::fflush(stdout);
   }
 
@@ -78,8 +72,6 @@ class Goals {
   std::string title_, unit_;
   double goal_;
   double (*clock_)();
-  std::string limit_name_;
-  double limit_work_ = 0.0;
   std::vector<Case> cases_;
   std::vector<double> works_;
 };
@@ -120,10 +112,10 @@ void conversions(const Matrices& cache, const Matrices& memory) {
                     {"quantize, from memory", "GB/s", 0.8},
                     {"dequantize, in cache", "GB/s", 1.3},
                     {"dequantize, to memory", "GB/s", 0.95}};
-  groups[0].limit("memcpy", cache.gigabytes(), copy);
-  groups[1].limit("loads", memory.gigabytes(), load);
-  groups[2].limit("memcpy", cache.gigabytes(), copy);
-  groups[3].limit("non-temporal stores", memory.gigabytes(), store);
+  groups[0].add("memcpy", cache.gigabytes(), copy);
+  groups[1].add("loads", memory.gigabytes(), load);
+  groups[2].add("memcpy", cache.gigabytes(), copy);
+  groups[3].add("non-temporal stores", memory.gigabytes(), store);
   Converted::for_each([&]<class S>(std::type_identity<S>) {
     add_quantize<S>(groups[0], cache);
     add_quantize<S>(groups[1], memory);
@@ -156,7 +148,7 @@ void products(MatrixView<const float> weights, MatrixView<const float> x) {
   const MatrixView<const float> row(x.data, 1, columns);
   if (limits::has_vnni()) {
     Goals many("product of 128 rows", "GFLOP/s", 0.85);
-    many.limit("VNNI alone", 1e-9 * limits::multiply_bytes_vnni(), [] { limits::multiply_bytes_vnni(); });
+    many.add("VNNI alone", 1e-9 * limits::multiply_bytes_vnni(), [] { limits::multiply_bytes_vnni(); });
     many.add(pare::name<catalog::Int4Group32>(), billions(x.rows, columns),
              product<catalog::Int4Group32>(columns, weights, x));
     many.add(pare::name<catalog::Int4Group128>(), billions(x.rows, columns),
@@ -171,13 +163,13 @@ void products(MatrixView<const float> weights, MatrixView<const float> x) {
   const std::vector<std::byte> packed(bytes);
   Goals memory("product of one row, weights from memory", "GB/s of weights", 0.95);
   const double gigabytes = 1e-9 * static_cast<double>(bytes);
-  memory.limit("loads", gigabytes, [&] { limits::load(packed); });
+  memory.add("loads", gigabytes, [&] { limits::load(packed); });
   memory.add(pare::name<Int4>(), gigabytes, product<Int4>(rows, weights, row));
   memory.print();
 
   if (limits::has_vnni()) {
     Goals cache("product of one row, weights in cache", "GFLOP/s", 0.51);  // 500 of 978 where the goals were set
-    cache.limit("VNNI alone", 1e-9 * limits::multiply_bytes_vnni(), [] { limits::multiply_bytes_vnni(); });
+    cache.add("VNNI alone", 1e-9 * limits::multiply_bytes_vnni(), [] { limits::multiply_bytes_vnni(); });
     cache.add(pare::name<Int4>(), billions(1, 256), product<Int4>(256, weights, row));
     cache.print();
   }
@@ -193,10 +185,10 @@ void threads(const Matrices& m, MatrixView<const float> x) {
   Goals dequantize("dequantize on two threads", "GB/s", 1.9, wall_seconds);
   Goals multiply("product of 128 rows on two threads", "GFLOP/s", 1.9, wall_seconds);
   const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(m.from)));
-  quantize.limit("one thread", m.gigabytes(), [=] { expect(pare::quantize_into<S>(m.from, packed->view())); });
-  dequantize.limit("one thread", m.gigabytes(), [=] { expect(pare::dequantize<S>(packed->view(), m.to)); });
+  quantize.add("one thread", m.gigabytes(), [=] { expect(pare::quantize_into<S>(m.from, packed->view())); });
+  dequantize.add("one thread", m.gigabytes(), [=] { expect(pare::dequantize<S>(packed->view(), m.to)); });
   constexpr std::size_t outputs = 1024;
-  multiply.limit("one thread", billions(x.rows, outputs), product<S>(outputs, m.from, x));
+  multiply.add("one thread", billions(x.rows, outputs), product<S>(outputs, m.from, x));
   add_quantize<S>(quantize, m, both);
   add_dequantize<S>(dequantize, m, both);
   multiply.add(pare::name<S>(), billions(x.rows, outputs), product<S>(outputs, m.from, x, both));
@@ -206,7 +198,7 @@ void threads(const Matrices& m, MatrixView<const float> x) {
   constexpr std::size_t times = 16;
   const double operations = 1e-9 * times * limits::multiply_bytes_vnni();
   Goals machine("two threads of the machine", "GFLOP/s", 1.9, wall_seconds);
-  machine.limit("one thread", operations, [] {
+  machine.add("one thread", operations, [] {
     for (std::size_t i = 0; i < times; ++i) limits::multiply_bytes_vnni();
   });
   machine.add("VNNI alone", operations, [&] { pool(times, [](std::size_t) { limits::multiply_bytes_vnni(); }); });

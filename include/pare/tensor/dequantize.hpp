@@ -53,8 +53,8 @@ void decode_past_caches(const PackedView<S>& packed, std::size_t row, T* out) {
 }  // namespace detail
 
 /// Writes the values of a packed matrix into `out`: a MatrixView, anything with Eigen's accessors or a contiguous range
-/// of rows * cols values in row-major order; of float, Half or BFloat16 (rounded to nearest even). Errors: shapes
-/// differ, null pointers, overlapping memory.
+/// of rows * cols values in row-major order; of float, Half or BFloat16 (rounded to nearest even). Rows of a contiguous
+/// output of 32 MiB and more are written past the caches. Errors: shapes differ, null pointers, overlapping memory.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Out>
   requires MatrixOperand<std::remove_reference_t<Out>>
 Result<void> dequantize(PackedView<S> packed, Out&& out, const Options& options = {}) {
