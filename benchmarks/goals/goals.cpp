@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "checked.hpp"
 #include "goals/limits.hpp"
 #include "io/thread_pool.hpp"
 #include "pare/tensor/tensor.hpp"
@@ -28,21 +29,6 @@ using pare::MatrixView;
 namespace catalog = pare::catalog;
 
 constexpr std::size_t columns = 4096;
-
-[[noreturn]] void fail(const std::string& what) {
-  std::fprintf(stderr, "pare_bench_goals: %s\n", what.c_str());
-  std::exit(1);
-}
-
-template <class T>
-T value(pare::Result<T> result) {
-  if (!result) fail(result.error().message);
-  return std::move(*result);
-}
-
-void expect(const pare::Result<void>& result) {
-  if (!result) fail(result.error().message);
-}
 
 /// Kernels beside a limit: what each does, in the same unit, and the share of the limit that is the goal.
 class Goals {

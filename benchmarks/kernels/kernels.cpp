@@ -3,7 +3,8 @@
 // Names are <kernel>/<scheme>/<target>; the targets `xsimd` (of the compiler's default architecture) and `scalar` are
 // the other backends. --pare_size=BYTES sets the size of the weights as float32, rows of 4096 (default: 256 KiB, which
 // the second-level cache holds; with 256 MiB they come from memory). GB/s counts bytes of float32; vs_memcpy is their
-// rate over that of a memcpy of as many bytes, measured when the program starts.
+// rate over that of a memcpy of as many bytes, measured when the program starts. --json writes JSON, which plot.py
+// draws.
 #include <benchmark/benchmark.h>
 #include <hwy/targets.h>
 
@@ -297,9 +298,17 @@ std::size_t take_size(int& argc, char** argv) {
   return bytes;
 }
 
+/// Puts the library's option in the place of --json.
+void expand_json(std::span<char*> arguments) {
+  static std::string expanded = "--benchmark_format=json";
+  for (char*& argument : arguments)
+    if (std::string_view(argument) == "--json") argument = expanded.data();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  expand_json({argv, static_cast<std::size_t>(argc)});
   const std::size_t bytes = take_size(argc, argv);
   if (bytes == 0) {
     std::fputs("--pare_size needs a number of bytes above 0\n", stderr);

@@ -1,7 +1,3 @@
-// pare beside ggml: the same work from the same buffers, on one thread, one after the other round after round; medians
-// of per-thread CPU time. The last column says how many times faster pare is; below 1 it is slower.
-//
-//   pare_bench_ggml [MiB of float32 weights for the conversions; default 0.25]
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
 #include <ggml.h>
@@ -9,53 +5,19 @@
 #include <ggml-cpu.h>
 #endif
 
-#include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <memory>
-#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "pare/tensor/tensor.hpp"
-#include "round_robin.hpp"
+#include "peers.hpp"
 
+namespace peers {
 namespace {
 
 using Int8Group32F16 = pare::Scheme<8, pare::Symmetric, pare::PerGroup<32>, pare::f16>;
 using Int4AsymGroup32F16 = pare::Scheme<4, pare::Asymmetric, pare::PerGroup<32>, pare::f16>;
-
-[[noreturn]] void fail(const std::string& what) {
-  std::fprintf(stderr, "pare_bench_ggml: %s\n", what.c_str());
-  std::exit(1);
-}
-
-/// Prints cases of ggml's, each with the `ours` of pare's that follow it; `work` divided by seconds is in `unit`.
-void print_beside(const char* title, const char* unit, double work, std::vector<Case> cases, std::size_t ours = 1) {
-  time_round_robin(cases);
-  std::printf("\n| %s | %s |", title, unit);
-  for (std::size_t i = 0; i < ours; ++i) std::printf(" pare | %s | pare / ggml |", unit);
-  std::printf("\n|---|---|");
-  for (std::size_t i = 0; i < ours; ++i) std::printf("---|---|---|");
-  for (std::size_t i = 0; i + ours < cases.size(); i += ours + 1) {
-    const double theirs = work / cases[i].median();
-    std::printf("\n| %s | %.1f |", cases[i].name.c_str(), theirs);
-    for (std::size_t j = i + 1; j <= i + ours; ++j)
-      std::printf(" %s | %.1f | %.2f |", cases[j].name.c_str(), work / cases[j].median(),
-                  work / cases[j].median() / theirs);
-  }
-  std::printf("\n");
-}
-
-template <class S>
-pare::PackedTensor<S> pack(pare::MatrixView<const float> weights) {
-  auto packed = pare::quantize<S>(weights);
-  if (!packed) fail(packed.error().message);
-  return std::move(*packed);
-}
 
 struct Conversions {
   pare::MatrixView<const float> weights;
@@ -70,10 +32,9 @@ struct Conversions {
     const auto blocks = std::make_shared<std::vector<std::uint8_t>>(ggml_row_size(type, cols) * weights.rows);
     quantize.push_back(
         {name, [=, this] { ggml_quantize_chunk(type, weights.data, blocks->data(), 0, rows, cols, nullptr); }});
-    const auto packed = std::make_shared<pare::PackedTensor<S>>(pack<S>(weights));
-    const Case ours{std::string(pare::name<S>()), [=, this] {
-                      if (!pare::quantize_into<S>(weights, packed->view())) fail("quantize");
-                    }};
+    const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(weights)));
+    const Case ours{std::string(pare::name<S>()),
+                    [=, this] { expect(pare::quantize_into<S>(weights, packed->view())); }};
     quantize.push_back(ours);
 #ifdef PARE_GGML_CPU
     quantize.push_back({std::string(name) + " of the CPU backend", [=, this] {
@@ -85,7 +46,7 @@ struct Conversions {
         {name, [=, this] { ggml_get_type_traits(type)->to_float(blocks->data(), out.data(), rows * cols); }});
     dequantize.push_back({std::string(pare::name<S>()), [=, this] {
                             const pare::MatrixView<float> view(out.data(), weights.rows, weights.cols);
-                            if (!pare::dequantize<S>(packed->view(), view)) fail("dequantize");
+                            expect(pare::dequantize<S>(packed->view(), view));
                           }});
   }
 };
@@ -178,37 +139,25 @@ struct Products {
   template <class S>
   void add(ggml_type type, ggml_backend_buffer_type_t memory, const char* name) {
     const auto theirs = std::make_shared<GgmlProduct>(cpu.backend, memory, type, weights, x);
-    const auto packed = std::make_shared<pare::PackedTensor<S>>(pack<S>(weights));
+    const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(weights)));
     const auto y = std::make_shared<std::vector<float>>(x.rows * weights.rows);
     const auto ours = [=, this] {
       const pare::MatrixView<float> view(y->data(), x.rows, weights.rows);
-      if (!pare::matmul<S>(packed->view(), x, view)) fail("matmul");
+      expect(pare::matmul<S>(packed->view(), x, view));
     };
-    auto weights_once = pare::prepare(*packed);
-    if (!weights_once) fail(weights_once.error().message);
-    const auto prepared = std::make_shared<pare::PreparedTensor<S>>(*std::move(weights_once));
+    const auto prepared = std::make_shared<pare::PreparedTensor<S>>(value(pare::prepare(*packed)));
     const auto ours_prepared = [=, this] {
       const pare::MatrixView<float> view(y->data(), x.rows, weights.rows);
-      if (!pare::matmul(*prepared, x, view)) fail("matmul of prepared weights");
+      expect(pare::matmul(*prepared, x, view));
     };
     theirs->run();
     ours();
-    check(theirs->result(), *y, name);
+    check_same_product(theirs->result(), *y, name);
     ours_prepared();
-    check(theirs->result(), *y, name);
+    check_same_product(theirs->result(), *y, name);
     cases.push_back({name, [theirs] { theirs->run(); }});
     cases.push_back({std::string(pare::name<S>()), ours});
     cases.push_back({"prepared", ours_prepared});
-  }
-
-  /// Both compute the same product, but for the rounding of weights and of activations.
-  static void check(const std::vector<float>& a, const std::vector<float>& b, const char* name) {
-    double error = 0.0, norm = 0.0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      error += static_cast<double>(a[i] - b[i]) * static_cast<double>(a[i] - b[i]);
-      norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
-    }
-    if (a.size() != b.size() || !(error < 0.05 * norm)) fail(std::string(name) + " and pare give different products");
   }
 };
 
@@ -222,39 +171,24 @@ void compare_products(const GgmlCpu& cpu, pare::MatrixView<const float> weights,
   products.add<pare::catalog::MXFP4>(GGML_TYPE_MXFP4, cpu.plain, "mxfp4");
   products.add<pare::catalog::Int4Group32>(GGML_TYPE_F32, cpu.plain, "f32");
   products.add<pare::catalog::Int8Group32>(GGML_TYPE_F32, cpu.plain, "f32");
-  const std::string title = "product, M = " + std::to_string(x.rows);
-  const double flops = 2.0 * static_cast<double>(x.rows) * static_cast<double>(weights.rows * weights.cols);
-  print_beside(title.c_str(), "GFLOP/s", flops * 1e-9, std::move(products.cases), 2);
+  print_beside("product, M = " + std::to_string(x.rows), "ggml", "GFLOP/s", billions(weights, x),
+               std::move(products.cases), 2);
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  constexpr std::size_t k = 4096, n = 4096;
-  const double mebibytes = argc > 1 ? std::atof(argv[1]) : 0.25;
-  const double wanted_rows = mebibytes * 1048576.0 / (sizeof(float) * k);
-  if (argc > 2 || !(wanted_rows >= 1.0 && wanted_rows < 1e6))
-    fail("usage: pare_bench_ggml [MiB of float32 weights, 0.02 to 15000]");
-  const auto rows = static_cast<std::size_t>(wanted_rows);
-
-  std::mt19937 random(1);
-  std::normal_distribution<float> normal;
-  std::vector<float> weights(std::max(rows, n) * k), x(120 * k);
-  for (float& v : x) v = normal(random);
-  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = x[i * 7919 % x.size()];
-
+void compare_ggml(const Inputs& inputs) {
   const GgmlCpu cpu;
-  Conversions conversions{pare::MatrixView<const float>(weights.data(), rows, k)};
+  Conversions conversions{inputs.converted()};
   conversions.add<pare::catalog::Int4Group32F16>(GGML_TYPE_Q4_0, "q4_0");
   conversions.add<Int4AsymGroup32F16>(GGML_TYPE_Q4_1, "q4_1");
   conversions.add<Int8Group32F16>(GGML_TYPE_Q8_0, "q8_0");
   conversions.add<pare::catalog::MXFP4>(GGML_TYPE_MXFP4, "mxfp4");
-  const double bytes = static_cast<double>(conversions.count() * sizeof(float));
-  print_beside("quantize", "GB/s", bytes * 1e-9, std::move(conversions.quantize));
-  print_beside("dequantize", "GB/s", bytes * 1e-9, std::move(conversions.dequantize));
-
-  const pare::MatrixView<const float> matrix(weights.data(), n, k);
-  compare_products(cpu, matrix, pare::MatrixView<const float>(x.data(), 1, k));
-  compare_products(cpu, matrix, pare::MatrixView<const float>(x.data(), 120, k));
-  return 0;
+  const double gigabytes = 1e-9 * static_cast<double>(conversions.count() * sizeof(float));
+  print_beside("quantize", "ggml", "GB/s", gigabytes, std::move(conversions.quantize));
+  print_beside("dequantize", "ggml", "GB/s", gigabytes, std::move(conversions.dequantize));
+  compare_products(cpu, inputs.weights, inputs.first_rows(1));
+  compare_products(cpu, inputs.weights, inputs.x);
 }
+
+}  // namespace peers

@@ -59,15 +59,23 @@ void CompiledKernels::multiply_prepared(const PreparedWeights& weights, std::siz
   HighwayKernels::multiply_prepared<Codes>(weights, outputs, x, y, y_stride);
 }
 
-template void CompiledKernels::multiply_prepared<PreparedNibbles>(const PreparedWeights&, std::size_t,
-                                                                  const QuantizedActivations&, float*,
-                                                                  std::size_t) noexcept;
-template void CompiledKernels::multiply_prepared<PreparedBytes>(const PreparedWeights&, std::size_t,
-                                                                const QuantizedActivations&, float*,
-                                                                std::size_t) noexcept;
-template void CompiledKernels::multiply_prepared<PreparedE2M1>(const PreparedWeights&, std::size_t,
-                                                               const QuantizedActivations&, float*,
-                                                               std::size_t) noexcept;
+void CompiledKernels::multiply_csr(const float* x, const float* values, const std::uint32_t* columns,
+                                   const std::size_t* offsets, std::size_t rows, float* y) noexcept {
+  HighwayKernels::multiply_csr(x, values, columns, offsets, rows, y);
+}
+
+void CompiledKernels::multiply_bitmask(const float* x, const std::uint8_t* bits, std::size_t row_bytes,
+                                       const float* values, const std::size_t* offsets, std::size_t rows,
+                                       float* y) noexcept {
+  HighwayKernels::multiply_bitmask(x, bits, row_bytes, values, offsets, rows, y);
+}
+
+void CompiledKernels::multiply_block_csr(const float* x, std::size_t cols, const float* values,
+                                         const std::uint32_t* columns, const std::size_t* offsets,
+                                         std::size_t block_rows, std::size_t block_cols, std::size_t rows,
+                                         float* y) noexcept {
+  HighwayKernels::multiply_block_csr(x, cols, values, columns, offsets, block_rows, block_cols, rows, y);
+}
 
 namespace {
 
@@ -83,6 +91,12 @@ void add_formats(std::vector<Function>& kept, FormatList<F...>) {
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::unpack<F::bits>)), ...);
 }
 
+template <class Codes>
+void add_products(std::vector<Function>& kept) {
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::multiply_prepared<Codes>));
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::multiply_prepared<Sparse24Codes<Codes>>));
+}
+
 template <class... S>
 void add_scales(std::vector<Function>& kept, FormatList<S...>) {
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::decode_scales<S>)), ...);
@@ -95,6 +109,9 @@ std::vector<Function> decode_kernels() {
   std::vector<Function> kept;
   add_formats(kept, CodeFormats{});
   add_scales(kept, ScaleFormats{});
+  add_products<PreparedNibbles>(kept);
+  add_products<PreparedBytes>(kept);
+  add_products<PreparedE2M1>(kept);
   return kept;
 }
 

@@ -16,6 +16,13 @@ void CompiledKernels::derive_parameters(const Range* ranges, std::size_t n, floa
   HighwayKernels::derive_parameters<Rule, S>(ranges, n, format_max, parameters);
 }
 
+template <Symmetry Rule, ScaleFormat S, Element T>
+void CompiledKernels::find_parameters(const T* x, std::size_t n, std::size_t group, float format_max,
+                                      BlockParameters* parameters, std::uint8_t* scales,
+                                      std::uint8_t* zero_points) noexcept {
+  HighwayKernels::find_parameters<Rule, S>(x, n, group, format_max, parameters, scales, zero_points);
+}
+
 template <class F, class T>
 void CompiledKernels::encode_codes(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
                                    std::uint8_t* codes) noexcept {
@@ -32,13 +39,20 @@ void add_element(std::vector<Function>& kept, FormatList<F...>) {
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::encode_codes<F, T>)), ...);
 }
 
+template <class Rule, class S>
+void add_scaling(std::vector<Function>& kept) {
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::derive_parameters<Rule, S>));
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::find_parameters<Rule, S, float>));
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::find_parameters<Rule, S, Half>));
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::find_parameters<Rule, S, BFloat16>));
+}
+
 template <class... S>
 void add_scalings(std::vector<Function>& kept, FormatList<S...>) {
   const auto add_asymmetric = [&]<class T>(std::type_identity<T>) {
-    if constexpr (T::kind != FormatKind::exponent)
-      kept.push_back(reinterpret_cast<Function>(&CompiledKernels::derive_parameters<Asymmetric, T>));
+    if constexpr (T::kind != FormatKind::exponent) add_scaling<Asymmetric, T>(kept);
   };
-  (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::derive_parameters<Symmetric, S>)), ...);
+  (add_scaling<Symmetric, S>(kept), ...);
   (add_asymmetric(std::type_identity<S>{}), ...);
 }
 

@@ -32,6 +32,10 @@ struct CompiledKernels {
   static void derive_parameters(const Range* ranges, std::size_t n, float format_max,
                                 BlockParameters* parameters) noexcept;
 
+  template <Symmetry Rule, ScaleFormat S, Element T>
+  static void find_parameters(const T* x, std::size_t n, std::size_t group, float format_max,
+                              BlockParameters* parameters, std::uint8_t* scales, std::uint8_t* zero_points) noexcept;
+
   template <ScaleFormat S>
   static void decode_scales(const std::uint8_t* stored, std::size_t n, float* scales) noexcept;
 
@@ -73,6 +77,13 @@ struct CompiledKernels {
   template <class Codes>
   static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
                                 float* y, std::size_t y_stride) noexcept;
+  static void multiply_csr(const float* x, const float* values, const std::uint32_t* columns,
+                           const std::size_t* offsets, std::size_t rows, float* y) noexcept;
+  static void multiply_bitmask(const float* x, const std::uint8_t* bits, std::size_t row_bytes, const float* values,
+                               const std::size_t* offsets, std::size_t rows, float* y) noexcept;
+  static void multiply_block_csr(const float* x, std::size_t cols, const float* values, const std::uint32_t* columns,
+                                 const std::size_t* offsets, std::size_t block_rows, std::size_t block_cols,
+                                 std::size_t rows, float* y) noexcept;
 
   /// The functions that the library defines behind those above.
   template <class F, class T>

@@ -22,6 +22,12 @@ struct Scaling {
   using symmetry_type = Rule;
   using scale_type = S;
 };
+template <class Rule, class S, class T>
+struct Grouped {
+  using symmetry_type = Rule;
+  using scale_type = S;
+  using element_type = T;
+};
 template <class F, class T>
 struct Codec {
   using format_type = F;
@@ -39,6 +45,12 @@ template <class S>
 struct ParameterTable {
   using Function = void (*)(const Range*, std::size_t, float, BlockParameters*);
   static constexpr Function entry[] = PARE_TARGET_TABLE(derive_parameters<S>);
+};
+template <class G>
+struct GroupTable {
+  using Function = void (*)(const typename G::element_type*, std::size_t, std::size_t, float, BlockParameters*,
+                            std::uint8_t*, std::uint8_t*);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(find_parameters<G>);
 };
 template <class S>
 struct ScaleTable {
@@ -92,6 +104,18 @@ struct PreparedTable {
   static constexpr Function entry[] = PARE_TARGET_TABLE(multiply_prepared<Codes>);
 };
 
+template <class Unused>
+struct SparseTable {
+  using Csr = void (*)(const float*, const float*, const std::uint32_t*, const std::size_t*, std::size_t, float*);
+  using Bitmask = void (*)(const float*, const std::uint8_t*, std::size_t, const float*, const std::size_t*,
+                           std::size_t, float*);
+  using BlockCsr = void (*)(const float*, std::size_t, const float*, const std::uint32_t*, const std::size_t*,
+                            std::size_t, std::size_t, std::size_t, float*);
+  static constexpr Csr csr[] = PARE_TARGET_TABLE(multiply_csr<Unused>);
+  static constexpr Bitmask bitmask[] = PARE_TARGET_TABLE(multiply_bitmask<Unused>);
+  static constexpr BlockCsr block_csr[] = PARE_TARGET_TABLE(multiply_block_csr<Unused>);
+};
+
 }  // namespace dispatch
 
 /// The kernels of ReferenceKernels in Highway, for the best target of this processor, chosen at run time. The same
@@ -105,6 +129,12 @@ struct HighwayKernels {
   static void derive_parameters(const Range* ranges, std::size_t n, float format_max,
                                 BlockParameters* parameters) noexcept {
     dispatch::ParameterTable<dispatch::Scaling<Rule, S>>::entry[target_index()](ranges, n, format_max, parameters);
+  }
+  template <Symmetry Rule, ScaleFormat S, Element T>
+  static void find_parameters(const T* x, std::size_t n, std::size_t group, float format_max,
+                              BlockParameters* parameters, std::uint8_t* scales, std::uint8_t* zero_points) noexcept {
+    dispatch::GroupTable<dispatch::Grouped<Rule, S, T>>::entry[target_index()](x, n, group, format_max, parameters,
+                                                                               scales, zero_points);
   }
   template <ScaleFormat S>
   static void decode_scales(const std::uint8_t* stored, std::size_t n, float* scales) noexcept {
@@ -153,6 +183,20 @@ struct HighwayKernels {
   static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
                                 float* y, std::size_t y_stride) noexcept {
     dispatch::PreparedTable<Codes>::entry[target_index()](weights, outputs, x, y, y_stride);
+  }
+  static void multiply_csr(const float* x, const float* values, const std::uint32_t* columns,
+                           const std::size_t* offsets, std::size_t rows, float* y) noexcept {
+    dispatch::SparseTable<void>::csr[target_index()](x, values, columns, offsets, rows, y);
+  }
+  static void multiply_bitmask(const float* x, const std::uint8_t* bits, std::size_t row_bytes, const float* values,
+                               const std::size_t* offsets, std::size_t rows, float* y) noexcept {
+    dispatch::SparseTable<void>::bitmask[target_index()](x, bits, row_bytes, values, offsets, rows, y);
+  }
+  static void multiply_block_csr(const float* x, std::size_t cols, const float* values, const std::uint32_t* columns,
+                                 const std::size_t* offsets, std::size_t block_rows, std::size_t block_cols,
+                                 std::size_t rows, float* y) noexcept {
+    dispatch::SparseTable<void>::block_csr[target_index()](x, cols, values, columns, offsets, block_rows, block_cols,
+                                                           rows, y);
   }
 };
 

@@ -41,9 +41,28 @@ struct PreparedE2M1 {
   static constexpr std::uint32_t integer(std::uint32_t code) noexcept { return integers[code]; }
 };
 
+/// Two of every four columns, their integers in `Codes`; the others are worth 0. A unit begins with the places of the
+/// kept ones: two bits each, four to a byte (sparse24_place); their codes follow as those of half as many columns.
+template <class Codes>
+struct Sparse24Codes {
+  using codes_type = Codes;
+  static constexpr int bits = Codes::bits;
+};
+
+template <class Codes>
+inline constexpr bool is_sparse24 = false;
+template <class Codes>
+inline constexpr bool is_sparse24<Sparse24Codes<Codes>> = true;
+
+/// The bytes of the places with which a unit of Sparse24Codes begins.
+inline constexpr std::size_t sparse24_places_bytes = prepared_rows * prepared_unit / 8;
+
 /// The bytes of one unit of columns of prepared_rows rows.
 template <class Codes>
 inline constexpr std::size_t prepared_unit_bytes = prepared_rows * prepared_unit / 8 * Codes::bits;
+template <class Codes>
+inline constexpr std::size_t prepared_unit_bytes<Sparse24Codes<Codes>> =
+    sparse24_places_bytes + prepared_unit_bytes<Codes> / 2;
 
 /// Where the code of row `row` (below prepared_rows) and column `column` (below prepared_unit) stands in a unit: its
 /// byte and the shift of its lowest bit. Bytes hold four columns of row 0, four of row 1 and so on; the high nibbles
@@ -57,6 +76,12 @@ constexpr PreparedPlace prepared_place(std::size_t row, std::size_t column) noex
   constexpr std::size_t codes_of_byte = 8 / Codes::bits, line = 4 * prepared_rows;
   return {column / (4 * codes_of_byte) * line + row * 4 + column % 4,
           static_cast<int>(column / 4 % codes_of_byte) * Codes::bits};
+}
+
+/// Where the place of kept column `kept` (below prepared_unit / 2) among its four columns stands in a unit of
+/// Sparse24Codes. Columns 2i and 2i + 1 of the kept ones are two different ones of the four columns from 4i on.
+constexpr PreparedPlace sparse24_place(std::size_t row, std::size_t kept) noexcept {
+  return {row * 4 + kept % 4, static_cast<int>(kept / 4) * 2};
 }
 
 /// What the scales of prepared weights are stored as.
@@ -80,6 +105,7 @@ struct PreparedWeights {
   std::size_t groups = 0;  ///< in a row
   std::size_t units = 0;   ///< in a group
   PreparedScale scale = PreparedScale::float32;
+  std::uint8_t zero = 0;  ///< the integer of the value 0 where there are no zero points; for Sparse24Codes
 };
 
 /// At most prepared_batch rows of activations as eight-bit integers: value = code * scale. Unit u of row r has its

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -60,6 +61,30 @@ struct ReferenceKernels {
   static constexpr void derive_parameters(const Range* ranges, std::size_t n, float format_max,
                                           BlockParameters* parameters) noexcept {
     for (std::size_t i = 0; i < n; ++i) parameters[i] = Rule::template parameters<S>(ranges[i], format_max);
+  }
+
+  /// As find_range and derive_parameters one after the other; also stores the scales, S::bits / 8 bytes each, and where
+  /// the rule has them, the zero points.
+  template <Symmetry Rule, ScaleFormat S, Element T>
+  static constexpr void find_parameters(const T* x, std::size_t n, std::size_t group, float format_max,
+                                        BlockParameters* parameters, std::uint8_t* scales,
+                                        std::uint8_t* zero_points) noexcept {
+    for (std::size_t begin = 0, g = 0; begin < n; ++g) {
+      const std::size_t count = std::min(group, n - begin);
+      Range range;
+      find_range(x + begin, count, count, &range);
+      parameters[g] = Rule::template parameters<S>(range, format_max);
+      store_parameters<Rule, S>(parameters[g], g, scales, zero_points);
+      begin += count;
+    }
+  }
+
+  /// Stores the scale of block g, and its zero point where the rule has one.
+  template <Symmetry Rule, ScaleFormat S>
+  static constexpr void store_parameters(const BlockParameters& parameters, std::size_t g, std::uint8_t* scales,
+                                         std::uint8_t* zero_points) noexcept {
+    store_le(scales + g * (S::bits / 8), parameters.scale_code, S::bits / 8);
+    if constexpr (Rule::has_zero_point) zero_points[g] = parameters.zero_point;
   }
 
   /// The values of `n` stored scales, each of S::bits / 8 bytes.
@@ -122,9 +147,7 @@ struct ReferenceKernels {
         std::array<float, 16> sum{};
         for (std::size_t c = 0; c < k; ++c)
           sum[c % 16] = std::fma(x[i * x_stride + c], w[j * w_stride + c], sum[c % 16]);
-        for (std::size_t half = 8; half > 0; half /= 2)
-          for (std::size_t s = 0; s < half; ++s) sum[s] += sum[s + half];
-        y[i * y_stride + j] += sum[0];
+        y[i * y_stride + j] += fold(sum);
       }
   }
 
@@ -183,7 +206,8 @@ struct ReferenceKernels {
   ///
   /// For each group the products of the codes with the weights' integers are summed exactly; the sum less its offset,
   /// rounded to float and multiplied by the weights' scale, joins y by a fused multiply-add with the activations'
-  /// scale, in the order of the groups, from +0.
+  /// scale, in the order of the groups, from +0. Columns that Sparse24Codes do not keep add nothing: the sums are those
+  /// of weights that hold a 0 there.
   template <class Codes>
   static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
                                 float* y, std::size_t y_stride) noexcept {
@@ -194,16 +218,22 @@ struct ReferenceKernels {
         float total = 0.0f;
         for (std::size_t g = 0; g < weights.groups; ++g) {
           const std::uint8_t* codes = weights.codes + block * weights.code_stride + g * group_bytes;
-          std::int32_t sum = x.offsets[g * x.rows + i];
-          if (weights.zero_points != nullptr)
-            sum *= weights.zero_points[block * weights.zero_point_stride + g * weights.zero_point_step + row];
-          for (std::size_t u = 0; u < weights.units; ++u)
-            for (std::size_t c = 0; c < prepared_unit; ++c) {
-              const PreparedPlace place = prepared_place<Codes>(row, c);
-              const std::uint32_t code = codes[u * prepared_unit_bytes<Codes> + place.byte] >> place.shift;
-              sum += static_cast<std::int32_t>(Codes::integer(code & ((1u << Codes::bits) - 1u))) *
-                     x.codes[((g * weights.units + u) * x.rows + i) * prepared_unit + c];
-            }
+          const std::uint8_t* zero_point =
+              weights.zero_points == nullptr
+                  ? nullptr
+                  : weights.zero_points + block * weights.zero_point_stride + g * weights.zero_point_step + row;
+          std::int32_t sum = 0;
+          if constexpr (!is_sparse24<Codes>)
+            sum = x.offsets[g * x.rows + i] * (zero_point == nullptr ? 1 : *zero_point);
+          for (std::size_t u = 0; u < weights.units; ++u) {
+            const std::uint8_t* unit = codes + u * prepared_unit_bytes<Codes>;
+            const std::int8_t* x_codes = x.codes + ((g * weights.units + u) * x.rows + i) * prepared_unit;
+            if constexpr (is_sparse24<Codes>)
+              sum += sparse24_products<typename Codes::codes_type>(
+                  unit, row, zero_point == nullptr ? weights.zero : *zero_point, x_codes);
+            else
+              for (std::size_t c = 0; c < prepared_unit; ++c) sum += prepared_integer<Codes>(unit, row, c) * x_codes[c];
+          }
           const float scale = prepared_scale(weights, block * weights.scale_stride + g * weights.scale_step, row);
           total = std::fma(static_cast<float>(sum) * scale, x.scales[g * x.rows + i], total);
         }
@@ -211,7 +241,79 @@ struct ReferenceKernels {
       }
   }
 
+  /// y[r] for each of `rows` rows of which only some values are held: those of row r are values[offsets[r] ..
+  /// offsets[r + 1]), value k of them in column columns[k]. Value k of a row joins partial sum k mod 16; the rest is as
+  /// accumulate_products says.
+  static void multiply_csr(const float* x, const float* values, const std::uint32_t* columns,
+                           const std::size_t* offsets, std::size_t rows, float* y) noexcept {
+    for (std::size_t r = 0; r < rows; ++r) {
+      std::array<float, 16> sum{};
+      for (std::size_t k = 0; k < offsets[r + 1] - offsets[r]; ++k)
+        sum[k % 16] = std::fma(x[columns[offsets[r] + k]], values[offsets[r] + k], sum[k % 16]);
+      y[r] = fold(sum);
+    }
+  }
+
+  /// As multiply_csr, with a bit for each column: bit c % 8 of byte c / 8 of a row, `row_bytes` apart, is 1 where the
+  /// value is held; those past the last column are 0. The value of column c joins partial sum c mod 16.
+  static void multiply_bitmask(const float* x, const std::uint8_t* bits, std::size_t row_bytes, const float* values,
+                               const std::size_t* offsets, std::size_t rows, float* y) noexcept {
+    for (std::size_t r = 0; r < rows; ++r) {
+      std::array<float, 16> sum{};
+      const float* value = values + offsets[r];
+      for (std::size_t b = 0; b < row_bytes; ++b)
+        for (std::uint32_t left = bits[r * row_bytes + b]; left != 0; left &= left - 1) {
+          const std::size_t c = b * 8 + static_cast<std::size_t>(std::countr_zero(left));
+          sum[c % 16] = std::fma(x[c], *value++, sum[c % 16]);
+        }
+      y[r] = fold(sum);
+    }
+  }
+
+  /// y[r] for `rows` rows of a matrix of which only some blocks are held, `block_rows` by `block_cols`: those of block
+  /// row b are offsets[b] .. offsets[b + 1], block k stands in block column columns[k] and holds column after column.
+  /// The last block row and column may reach past the matrix, which has `cols` columns. The products of a row join its
+  /// sum by fused multiply-adds in the order of the columns, from +0.
+  static void multiply_block_csr(const float* x, std::size_t cols, const float* values, const std::uint32_t* columns,
+                                 const std::size_t* offsets, std::size_t block_rows, std::size_t block_cols,
+                                 std::size_t rows, float* y) noexcept {
+    for (std::size_t r = 0; r < rows; ++r) {
+      const std::size_t b = r / block_rows;
+      float sum = 0.0f;
+      for (std::size_t k = offsets[b]; k < offsets[b + 1]; ++k) {
+        const std::size_t first = columns[k] * block_cols;
+        const float* block = values + k * block_rows * block_cols + r % block_rows;
+        for (std::size_t c = 0; c < std::min(block_cols, cols - first); ++c)
+          sum = std::fma(x[first + c], block[c * block_rows], sum);
+      }
+      y[r] = sum;
+    }
+  }
+
  private:
+  static float fold(std::array<float, 16>& sum) noexcept {
+    for (std::size_t half = 8; half > 0; half /= 2)
+      for (std::size_t s = 0; s < half; ++s) sum[s] += sum[s + half];
+    return sum[0];
+  }
+  template <class Codes>
+  static std::int32_t prepared_integer(const std::uint8_t* unit, std::size_t row, std::size_t column) noexcept {
+    const PreparedPlace place = prepared_place<Codes>(row, column);
+    const std::uint32_t code = unit[place.byte] >> place.shift;
+    return static_cast<std::int32_t>(Codes::integer(code & ((1u << Codes::bits) - 1u)));
+  }
+  /// The products of a unit's kept columns, whose integers count from `zero` on.
+  template <class Codes>
+  static std::int32_t sparse24_products(const std::uint8_t* unit, std::size_t row, std::int32_t zero,
+                                        const std::int8_t* x) noexcept {
+    std::int32_t sum = 0;
+    for (std::size_t kept = 0; kept < prepared_unit / 2; ++kept) {
+      const PreparedPlace place = sparse24_place(row, kept);
+      const std::size_t column = kept / 2 * 4 + (unit[place.byte] >> place.shift & 3u);
+      sum += (prepared_integer<Codes>(unit + sparse24_places_bytes, row, kept) - zero) * x[column];
+    }
+    return sum;
+  }
   static float prepared_scale(const PreparedWeights& weights, std::size_t at, std::size_t row) noexcept {
     const std::uint8_t* p = weights.scales + at + row * prepared_scale_bytes(weights.scale);
     if (weights.scale == PreparedScale::float32) {

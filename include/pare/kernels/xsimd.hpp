@@ -37,6 +37,17 @@ struct BasicXsimdKernels {
     ReferenceKernels::derive_parameters<Rule, S>(ranges, n, format_max, parameters);
   }
 
+  template <Symmetry Rule, ScaleFormat S, Element T>
+  static void find_parameters(const T* x, std::size_t n, std::size_t group, float format_max,
+                              BlockParameters* parameters, std::uint8_t* scales, std::uint8_t* zero_points) noexcept {
+    for (std::size_t begin = 0, g = 0; begin < n; ++g) {
+      const std::size_t count = std::min(group, n - begin);
+      parameters[g] = Rule::template parameters<S>(range_of(x + begin, count), format_max);
+      ReferenceKernels::store_parameters<Rule, S>(parameters[g], g, scales, zero_points);
+      begin += count;
+    }
+  }
+
   template <ScaleFormat S>
   static void decode_scales(const std::uint8_t* stored, std::size_t n, float* scales) noexcept {
     ReferenceKernels::decode_scales<S>(stored, n, scales);
@@ -112,6 +123,19 @@ struct BasicXsimdKernels {
   static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
                                 float* y, std::size_t y_stride) noexcept {
     ReferenceKernels::multiply_prepared<Codes>(weights, outputs, x, y, y_stride);
+  }
+  static void multiply_csr(const float* x, const float* values, const std::uint32_t* columns,
+                           const std::size_t* offsets, std::size_t rows, float* y) noexcept {
+    ReferenceKernels::multiply_csr(x, values, columns, offsets, rows, y);
+  }
+  static void multiply_bitmask(const float* x, const std::uint8_t* bits, std::size_t row_bytes, const float* values,
+                               const std::size_t* offsets, std::size_t rows, float* y) noexcept {
+    ReferenceKernels::multiply_bitmask(x, bits, row_bytes, values, offsets, rows, y);
+  }
+  static void multiply_block_csr(const float* x, std::size_t cols, const float* values, const std::uint32_t* columns,
+                                 const std::size_t* offsets, std::size_t block_rows, std::size_t block_cols,
+                                 std::size_t rows, float* y) noexcept {
+    ReferenceKernels::multiply_block_csr(x, cols, values, columns, offsets, block_rows, block_cols, rows, y);
   }
 
   static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,

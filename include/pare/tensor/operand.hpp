@@ -13,29 +13,33 @@
 
 namespace pare {
 
-/// Where the work of one call runs and where its memory comes from.
+/// Where the work of one call runs, where its memory comes from and who watches it.
 struct Options {
   Executor executor = serial;                   ///< lends threads; the result does not depend on it
   std::pmr::memory_resource* memory = nullptr;  ///< for results and scratch; operator new when null
+  Progress progress = unobserved;  ///< watches, and may cancel, the algorithms that take long: each says that it does
 };
 
 /// A class of kernels that gives the bytes of ReferenceKernels.
 /// Models: ReferenceKernels, HighwayKernels, XsimdKernels.
 template <class K>
-concept KernelBackend =
-    requires(const float* x, float* y, std::size_t n, Range* ranges, BlockParameters* p, std::uint8_t* codes) {
-      K::find_range(x, n, n, ranges);
-      K::template derive_parameters<Symmetric, F32>(ranges, n, *x, p);
-      K::template decode_scales<F16>(codes, n, y);
-      K::template encode<Int<4>>(x, n, n, p, codes);
-      K::template decode<Int<4>>(codes, n, n, n, x, codes, y);
-      K::copy_past_caches(codes, n, codes);
-      K::flush_copies();
-      K::accumulate_products(x, n, n, x, n, n, n, y, n);
-      K::template accumulate_coded_products<Int<4>>(x, codes, n, n, n, n, n, x, n, codes, n, y);
-      K::quantize_activations(x, n, n, n, n, 0, QuantizedActivations{});
-      K::template multiply_prepared<PreparedNibbles>(PreparedWeights{}, n, QuantizedActivations{}, y, n);
-    };
+concept KernelBackend = requires(const float* x, float* y, std::size_t n, Range* ranges, BlockParameters* p,
+                                 std::uint8_t* codes, const std::uint32_t* columns, const std::size_t* offsets) {
+  K::find_range(x, n, n, ranges);
+  K::template derive_parameters<Symmetric, F32>(ranges, n, *x, p);
+  K::template decode_scales<F16>(codes, n, y);
+  K::template encode<Int<4>>(x, n, n, p, codes);
+  K::template decode<Int<4>>(codes, n, n, n, x, codes, y);
+  K::copy_past_caches(codes, n, codes);
+  K::flush_copies();
+  K::accumulate_products(x, n, n, x, n, n, n, y, n);
+  K::template accumulate_coded_products<Int<4>>(x, codes, n, n, n, n, n, x, n, codes, n, y);
+  K::quantize_activations(x, n, n, n, n, 0, QuantizedActivations{});
+  K::template multiply_prepared<PreparedNibbles>(PreparedWeights{}, n, QuantizedActivations{}, y, n);
+  K::multiply_csr(x, x, columns, offsets, n, y);
+  K::multiply_bitmask(x, codes, n, x, offsets, n, y);
+  K::multiply_block_csr(x, n, x, columns, offsets, n, n, n, y);
+};
 
 namespace detail {
 template <class M>

@@ -2,100 +2,24 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
-#include <string>
-#include <type_traits>
 #include <utility>
 
-#include "pare/tensor/operand.hpp"
-#include "pare/tensor/packed.hpp"
+#include "pare/tensor/preparation.hpp"
 
 namespace pare {
-namespace detail {
-
-/// How a scheme's codes and scales stand in a PreparedTensor.
-template <SchemeType S>
-struct Preparation {
-  using format_type = typename S::format_type;
-  using scale_type = typename S::scale_type;
-  static constexpr bool is_integer = IntegerFormat<format_type>, is_e2m1 = std::is_same_v<format_type, E2M1>;
-  static constexpr std::size_t columns = S::granularity_type::block_cols;
-  static constexpr bool shares_row = columns == whole;
-  using codes_type =
-      std::conditional_t<is_e2m1, PreparedE2M1, std::conditional_t<(S::bits <= 4), PreparedNibbles, PreparedBytes>>;
-  /// The columns that share a scale of the activations: the largest of 128, 64 and 32 that divides the scheme's group.
-  static constexpr std::size_t group = shares_row || columns % 128 == 0 ? 128 : columns % 64 == 0 ? 64 : 32;
-  /// What turns a code into its integer.
-  static constexpr std::uint32_t flip = is_integer && !S::has_zero_point ? 1u << (S::bits - 1) : 0u;
-  /// The integer of the value 0; 1 where zero points are multiplied with it.
-  static constexpr std::int32_t offset = is_e2m1 ? 12 : S::has_zero_point ? 1 : std::int32_t{1} << (S::bits - 1);
-  /// The value of the integer 1 at a scale of 1.
-  static constexpr float unit = is_e2m1 ? 0.5f : 1.0f;
-  static constexpr PreparedScale scale = is_integer && std::is_same_v<scale_type, F16> ? PreparedScale::float16
-                                         : (is_integer && std::is_same_v<scale_type, BF16>) || scale_type::bits == 8
-                                             ? PreparedScale::bfloat16
-                                             : PreparedScale::float32;
-
-  static void store_scale(std::uint32_t stored, std::uint8_t* p) noexcept {
-    const float value = scale_type::decode(stored) * unit;
-    if constexpr (scale == PreparedScale::float32) {
-      std::memcpy(p, &value, sizeof value);
-    } else {
-      const auto narrow = static_cast<std::uint16_t>(
-          scale == PreparedScale::float16 ? stored : std::bit_cast<std::uint32_t>(value) >> 16);
-      std::memcpy(p, &narrow, sizeof narrow);
-    }
-  }
-};
-
-/// Rows of activations as integers, in batches of prepared_batch rows, in one allocation.
-class ActivationBatches {
- public:
-  static Result<ActivationBatches> allocate(std::size_t rows, std::size_t groups, std::size_t group,
-                                            std::pmr::memory_resource* memory) {
-    ActivationBatches batches(rows, groups, group);
-    std::size_t parameters = 0, codes = 0, total = 0;
-    if (!checked_multiply(rows, groups, parameters) || !checked_multiply(parameters, group, codes) ||
-        !checked_multiply(codes, 2, total))
-      return Error{ErrorCode::out_of_memory, "pare: the quantized activations do not fit the address space"};
-    Result<Buffer> buffer = Buffer::allocate(codes + parameters * (sizeof(float) + sizeof(std::int32_t)), memory);
-    if (!buffer) return std::move(buffer).error();
-    batches.buffer_ = *std::move(buffer);
-    return batches;
-  }
-
-  [[nodiscard]] std::size_t count() const noexcept { return ceil_div(rows_, prepared_batch); }
-  [[nodiscard]] QuantizedActivations operator[](std::size_t batch) noexcept {
-    const std::size_t first = batch * prepared_batch;
-    std::byte* scales = buffer_.data() + rows_ * groups_ * group_;
-    return {reinterpret_cast<std::int8_t*>(buffer_.data()) + first * groups_ * group_,
-            reinterpret_cast<float*>(scales) + first * groups_,
-            reinterpret_cast<std::int32_t*>(scales + rows_ * groups_ * sizeof(float)) + first * groups_,
-            std::min(prepared_batch, rows_ - first)};
-  }
-
- private:
-  ActivationBatches(std::size_t rows, std::size_t groups, std::size_t group)
-      : rows_(rows), groups_(groups), group_(group) {}
-
-  std::size_t rows_, groups_, group_;
-  Buffer buffer_;
-};
-
-}  // namespace detail
 
 /// The weights of a scheme in the order in which products read them, with integers for codes. It lives in memory alone:
 /// no file holds it, and nothing is promised of its bytes. Rows are filled up to a multiple of 16, columns to whole
-/// groups. Made by `prepare`.
-template <SchemeType S>
+/// groups. Made by `prepare`. `Codes` is the order of the codes.
+template <SchemeType S, class Codes = typename detail::Preparation<S>::codes_type>
 class PreparedTensor {
  public:
   using scheme_type = S;
-  using codes_type = typename detail::Preparation<S>::codes_type;
+  using codes_type = Codes;
   static constexpr std::size_t group = detail::Preparation<S>::group;
 
   [[nodiscard]] Shape shape() const noexcept { return shape_; }
@@ -124,6 +48,7 @@ class PreparedTensor {
     w.groups = ceil_div(shape.cols, group);
     w.units = group / prepared_unit;
     w.scale = P::scale;
+    w.zero = static_cast<std::uint8_t>(P::offset);
     const std::size_t groups_with_scales = P::shares_row ? std::min<std::size_t>(1, w.groups) : w.groups;
     const std::size_t scale_bytes = prepared_rows * prepared_scale_bytes(P::scale);
     w.code_stride = w.groups * w.units * prepared_unit_bytes<codes_type>;
@@ -139,21 +64,17 @@ class PreparedTensor {
     return tensor;
   }
 
-  /// Fills block `block` with rows of `packed`, which has this tensor's shape.
-  template <KernelBackend Kernels>
-  void fill(std::size_t block, const PackedView<S>& packed) noexcept {
-    auto* p = reinterpret_cast<std::uint8_t*>(buffer_.data());
-    fill_codes<Kernels>(p + block * strides_.code_stride, block * prepared_rows, packed);
-    fill_parameters(p + scales_ + block * strides_.scale_stride, p + zero_points_ + block * strides_.zero_point_stride,
-                    block * prepared_rows, packed);
+  /// The codes of block `block`.
+  [[nodiscard]] std::span<std::uint8_t> codes(std::size_t block) noexcept {
+    return {reinterpret_cast<std::uint8_t*>(buffer_.data()) + block * strides_.code_stride, strides_.code_stride};
   }
 
- private:
-  explicit PreparedTensor(Shape shape) : shape_(shape) {}
-
+  /// Fills the codes of block `block` with rows of `packed`, which has this tensor's shape.
   template <KernelBackend Kernels>
-  void fill_codes(std::uint8_t* out, std::size_t first_row, const PackedView<S>& packed) const noexcept {
+  void fill_codes(std::size_t block, const PackedView<S>& packed) noexcept {
     using P = detail::Preparation<S>;
+    std::uint8_t* const out = codes(block).data();
+    const std::size_t first_row = block * prepared_rows;
     constexpr std::size_t window = 512;
     static_assert(window % P::group == 0);
     std::array<std::uint8_t, window> codes;
@@ -175,9 +96,13 @@ class PreparedTensor {
       }
   }
 
-  void fill_parameters(std::uint8_t* scales, std::uint8_t* zero_points, std::size_t first_row,
-                       const PackedView<S>& packed) const noexcept {
+  /// Fills the scales and zero points of block `block`.
+  void fill_parameters(std::size_t block, const PackedView<S>& packed) noexcept {
     using P = detail::Preparation<S>;
+    auto* const p = reinterpret_cast<std::uint8_t*>(buffer_.data());
+    std::uint8_t* const scales = p + scales_ + block * strides_.scale_stride;
+    std::uint8_t* const zero_points = p + zero_points_ + block * strides_.zero_point_stride;
+    const std::size_t first_row = block * prepared_rows;
     constexpr std::size_t scale_bytes = prepared_scale_bytes(P::scale), stored_bytes = S::scale_type::bits / 8;
     std::memset(scales, 0, strides_.scale_stride);
     std::memset(zero_points, 0, strides_.zero_point_stride);
@@ -192,6 +117,9 @@ class PreparedTensor {
       }
   }
 
+ private:
+  explicit PreparedTensor(Shape shape) : shape_(shape) {}
+
   Shape shape_;
   PreparedWeights strides_;  // its pointers stay null
   std::size_t scales_ = 0, zero_points_ = 0;
@@ -204,19 +132,13 @@ class PreparedTensor {
 /// of eight bits take 16 bits. Errors: out_of_memory, null pointers.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels>
 Result<PreparedTensor<S>> prepare(PackedView<S> packed, const Options& options = {}) {
-  using P = detail::Preparation<S>;
-  static_assert(P::is_integer || P::is_e2m1,
-                "pare: prepare takes integers of 2 to 8 bits and e2m1, which eight-bit integers hold exactly; multiply "
-                "other formats by matmul with the packed tensor");
-  static_assert(P::shares_row || P::columns % prepared_unit == 0,
-                "pare: prepare takes groups of a multiple of 32 columns; multiply others by matmul with the packed "
-                "tensor");
-  if (packed.shape.rows != 0 && packed.shape.cols != 0 &&
-      (packed.codes == nullptr || packed.scales == nullptr || (S::has_zero_point && packed.zero_points == nullptr)))
-    return Error{ErrorCode::invalid_argument, "pare: a part of the packed weights is a null pointer"};
+  if (Result<void> ok = detail::check_prepared(packed); !ok) return std::move(ok).error();
   Result<PreparedTensor<S>> tensor = PreparedTensor<S>::allocate(packed.shape, options.memory);
   if (!tensor || packed.shape.rows == 0 || packed.shape.cols == 0) return tensor;
-  options.executor(tensor->blocks(), [&](std::size_t block) { tensor->template fill<Kernels>(block, packed); });
+  options.executor(tensor->blocks(), [&](std::size_t block) {
+    tensor->template fill_codes<Kernels>(block, packed);
+    tensor->fill_parameters(block, packed);
+  });
   return tensor;
 }
 
@@ -235,8 +157,8 @@ Result<PreparedTensor<S>> prepare(const PackedTensor<S>& packed, const Options& 
 /// that holds NaN or infinity gives NaN; magnitudes below 127 * 2^-126 in a group that has no larger ones count as 0.
 /// Allocates in * m bytes and an eighth of that at most, once. Rows of x and y must have adjacent columns. Errors:
 /// shapes that do not fit, strided columns, null pointers, overlapping memory, out_of_memory.
-template <SchemeType S, KernelBackend Kernels = HighwayKernels>
-Result<void> matmul(const PreparedTensor<S>& weights, MatrixView<const float> x, MatrixView<float> y,
+template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Codes>
+Result<void> matmul(const PreparedTensor<S, Codes>& weights, MatrixView<const float> x, MatrixView<float> y,
                     const Options& options = {}) {
   const Shape shape = weights.shape();
   if (x.cols != shape.cols) return detail::shape_error("x", x.shape(), {x.rows, shape.cols});
@@ -273,15 +195,15 @@ Result<void> matmul(const PreparedTensor<S>& weights, MatrixView<const float> x,
     const std::size_t block = task * blocks_per_task, row = block * prepared_rows;
     const std::size_t outputs = std::min(blocks_per_task * prepared_rows, shape.rows - row);
     for (std::size_t batch = 0; batch < activations->count(); ++batch)
-      Kernels::template multiply_prepared<typename PreparedTensor<S>::codes_type>(
-          weights.weights(block), outputs, (*activations)[batch], y.row(batch * prepared_batch) + row, y.row_stride);
+      Kernels::template multiply_prepared<Codes>(weights.weights(block), outputs, (*activations)[batch],
+                                                 y.row(batch * prepared_batch) + row, y.row_stride);
   });
   return {};
 }
 
 /// As above; x and y are MatrixViews or types with Eigen's accessors.
-template <SchemeType S, KernelBackend Kernels = HighwayKernels, class X, class Y>
-Result<void> matmul(const PreparedTensor<S>& weights, const X& x, Y&& y, const Options& options = {}) {
+template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Codes, class X, class Y>
+Result<void> matmul(const PreparedTensor<S, Codes>& weights, const X& x, Y&& y, const Options& options = {}) {
   auto input = detail::to_view(x, Shape{});
   auto output = detail::to_view(y, Shape{});
   if (!input) return std::move(input).error();
@@ -290,8 +212,8 @@ Result<void> matmul(const PreparedTensor<S>& weights, const X& x, Y&& y, const O
 }
 
 /// y = W * x for one vector: x has `in` values, y `out`.
-template <SchemeType S, KernelBackend Kernels = HighwayKernels>
-Result<void> matvec(const PreparedTensor<S>& weights, std::span<const float> x, std::span<float> y,
+template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Codes>
+Result<void> matvec(const PreparedTensor<S, Codes>& weights, std::span<const float> x, std::span<float> y,
                     const Options& options = {}) {
   return matmul<S, Kernels>(weights, MatrixView<const float>(x.data(), 1, x.size()),
                             MatrixView<float>(y.data(), 1, y.size()), options);

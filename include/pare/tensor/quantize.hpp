@@ -13,41 +13,52 @@
 namespace pare {
 namespace detail {
 
-/// How many blocks of a row are in work at once.
-inline constexpr std::size_t window_blocks = 16;
+/// How many blocks of a row can be in work at once.
+inline constexpr std::size_t window_blocks = 64;
+
+/// How many are, for blocks of this many columns: few kilobytes, which stay in the first-level cache from the search of
+/// their ranges to their codes.
+constexpr std::size_t blocks_at_once(std::size_t group) noexcept {
+  constexpr std::size_t values = 2048, fewest = 16;
+  return std::clamp(values / group, fewest, window_blocks);
+}
 
 /// Quantizes the rows [begin, end) of one row of blocks, or given `ranges`, with those instead of the rows' own.
 template <class Kernels, SchemeType S, class T>
 void quantize_block_row(ContiguousRows<const T>& rows, std::size_t task, std::size_t begin, std::size_t end,
                         PackedSpan<S> out, const Range* given) {
   const std::size_t cols = out.shape.cols, group = out.group();
-  constexpr std::size_t scale_bytes = S::scale_type::bits / 8;
-  std::array<Range, window_blocks> ranges;
+  using Rule = typename S::symmetry_type;
+  using Scale = typename S::scale_type;
   std::array<BlockParameters, window_blocks> parameters;
+  const std::size_t most = blocks_at_once(group);
   for (std::size_t column = 0, block = out.first_block(begin); column < cols;) {
-    const std::size_t blocks = std::min(window_blocks, ceil_div(cols - column, group));
-    const std::size_t width = std::min(cols - column, blocks < window_blocks ? cols - column : blocks * group);
-    if (given != nullptr) {
-      std::copy_n(given, blocks, ranges.begin());
+    const std::size_t blocks = std::min(most, ceil_div(cols - column, group));
+    const std::size_t width = std::min(cols - column, blocks < most ? cols - column : blocks * group);
+    if (given == nullptr && end - begin == 1) {
+      Kernels::template find_parameters<Rule, Scale>(rows.gather(task, begin) + column, width, group,
+                                                     S::format_type::max, parameters.data(), out.stored_scale(block),
+                                                     S::has_zero_point ? out.zero_points + block : nullptr);
     } else {
-      Kernels::find_range(rows.gather(task, begin) + column, width, group, ranges.data());
-      for (std::size_t r = begin + 1; r < end; ++r) {
-        std::array<Range, window_blocks> more;
-        Kernels::find_range(rows.gather(task, r) + column, width, group, more.data());
-        for (std::size_t b = 0; b < blocks; ++b) ranges[b].merge(more[b]);
+      std::array<Range, window_blocks> ranges;
+      if (given != nullptr) {
+        std::copy_n(given, blocks, ranges.begin());
+      } else {
+        for (std::size_t r = begin; r < end; ++r) {
+          std::array<Range, window_blocks> more;
+          Kernels::find_range(rows.gather(task, r) + column, width, group, more.data());
+          for (std::size_t b = 0; b < blocks; ++b) ranges[b].merge(more[b]);
+        }
       }
+      Kernels::template derive_parameters<Rule, Scale>(ranges.data(), blocks, S::format_type::max, parameters.data());
+      // Tasks that share a block row share its scales and write the same bytes; only its first row's task does.
+      if (given == nullptr || begin == 0)
+        for (std::size_t b = 0; b < blocks; ++b)
+          ReferenceKernels::store_parameters<Rule, Scale>(parameters[b], block + b, out.scales, out.zero_points);
     }
-    Kernels::template derive_parameters<typename S::symmetry_type, typename S::scale_type>(
-        ranges.data(), blocks, S::format_type::max, parameters.data());
     for (std::size_t r = begin; r < end; ++r)
       Kernels::template encode<typename S::format_type>(rows.gather(task, r) + column, width, group, parameters.data(),
                                                         out.row_codes(r) + packed_bytes(column, S::bits));
-    // Tasks that share a block row share its scales and write the same bytes; only its first row's task does.
-    if (given == nullptr || begin == 0)
-      for (std::size_t b = 0; b < blocks; ++b) {
-        store_le(out.scales + (block + b) * scale_bytes, parameters[b].scale_code, scale_bytes);
-        if constexpr (S::has_zero_point) out.zero_points[block + b] = parameters[b].zero_point;
-      }
     column += width;
     block += blocks;
   }

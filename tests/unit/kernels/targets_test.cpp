@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -99,6 +102,12 @@ TEST_P(OnTarget, FindsTheRangesOfTheReference) {
   expect_ranges<BFloat16>();
 }
 
+/// What a block's parameters are, to the bit.
+std::array<std::uint32_t, 5> bits_of(const BlockParameters& p) {
+  return {std::bit_cast<std::uint32_t>(p.scale), std::bit_cast<std::uint32_t>(p.inverse), p.scale_code,
+          std::uint32_t{p.zero_point}, std::uint32_t{p.finite}};
+}
+
 template <Symmetry Rule, ScaleFormat S>
 void expect_parameters() {
   std::mt19937 random(S::bits);
@@ -115,11 +124,7 @@ void expect_parameters() {
     ReferenceKernels::derive_parameters<Rule, S>(ranges.data(), ranges.size(), format_max, expected.data());
     HighwayKernels::derive_parameters<Rule, S>(ranges.data(), ranges.size(), format_max, actual.data());
     for (std::size_t i = 0; i < ranges.size(); ++i) {
-      const auto bits = [](const BlockParameters& p) {
-        return std::array{std::bit_cast<std::uint32_t>(p.scale), std::bit_cast<std::uint32_t>(p.inverse), p.scale_code,
-                          std::uint32_t{p.zero_point}, std::uint32_t{p.finite}};
-      };
-      EXPECT_EQ(bits(expected[i]), bits(actual[i]))
+      EXPECT_EQ(bits_of(expected[i]), bits_of(actual[i]))
           << S::name() << ", range " << ranges[i].lowest << " .. " << ranges[i].highest << ", max " << format_max;
     }
   }
@@ -129,6 +134,44 @@ TEST_P(OnTarget, DerivesTheParametersOfTheReference) {
   for_each_format(ScaleFormats{}, []<class S>(std::type_identity<S>) {
     expect_parameters<Symmetric, S>();
     if constexpr (S::kind != FormatKind::exponent) expect_parameters<Asymmetric, S>();
+  });
+}
+
+template <Symmetry Rule, ScaleFormat S, class T>
+void expect_found_parameters() {
+  for (const bool specials : {false, true})
+    for (const std::size_t n : {1u, 100u, 512u, 1024u, 2100u})
+      for (const std::size_t group : groups) {
+        std::vector<T> x = as<T>(values(n, static_cast<unsigned>(n + group), false));
+        if (specials) x[n / 2] = static_cast<T>(std::numeric_limits<float>::quiet_NaN());
+        struct Found {
+          std::vector<BlockParameters> parameters;
+          std::vector<std::uint8_t> scales, zero_points;
+        };
+        const std::size_t count = ceil_div(n, group);
+        Found expected{std::vector<BlockParameters>(count), std::vector<std::uint8_t>(count * (S::bits / 8)),
+                       std::vector<std::uint8_t>(Rule::has_zero_point ? count : 0)};
+        Found actual = expected;
+        ReferenceKernels::find_parameters<Rule, S>(x.data(), n, group, 7.0f, expected.parameters.data(),
+                                                   expected.scales.data(), expected.zero_points.data());
+        HighwayKernels::find_parameters<Rule, S>(x.data(), n, group, 7.0f, actual.parameters.data(),
+                                                 actual.scales.data(), actual.zero_points.data());
+        for (std::size_t g = 0; g < count; ++g)
+          EXPECT_EQ(bits_of(expected.parameters[g]), bits_of(actual.parameters[g]))
+              << S::name() << ", n " << n << ", group " << group;
+        EXPECT_EQ(expected.scales, actual.scales);
+        EXPECT_EQ(expected.zero_points, actual.zero_points);
+      }
+}
+
+TEST_P(OnTarget, FindsTheParametersOfTheReference) {
+  for_each_format(ScaleFormats{}, []<class S>(std::type_identity<S>) {
+    expect_found_parameters<Symmetric, S, float>();
+    expect_found_parameters<Symmetric, S, Half>();
+    if constexpr (S::kind != FormatKind::exponent) {
+      expect_found_parameters<Asymmetric, S, float>();
+      expect_found_parameters<Asymmetric, S, BFloat16>();
+    }
   });
 }
 
@@ -168,6 +211,41 @@ TEST_P(OnTarget, EncodesTheBytesOfTheReference) {
     expect_codes<F, float>();
     expect_codes<F, Half>();
     expect_codes<F, BFloat16>();
+  });
+}
+
+/// Every value of a format, the midpoints between them, and the floats beside those; then what no code reaches.
+template <Format F>
+std::vector<float> hard_values() {
+  std::vector<float> codes;
+  for (std::uint32_t c = 0; c < (1u << F::bits); ++c)
+    if (is_finite(F::decode(c))) codes.push_back(F::decode(c));
+  std::ranges::sort(codes);
+  std::vector<float> x;
+  for (std::size_t i = 0; i < codes.size(); ++i)
+    for (const float v : {codes[i], 0.5f * codes[i] + 0.5f * codes[i == 0 ? 0 : i - 1]})
+      for (const float to : {-std::numeric_limits<float>::max(), v, std::numeric_limits<float>::max()})
+        for (const float sign : {1.0f, -1.0f}) x.push_back(sign * std::nextafter(v, to));
+  for (const float v : {1e3f, 2.2e9f, 1e20f, 3.4e38f, 1e-45f, 1e-30f})
+    for (const float sign : {1.0f, -1.0f}) x.push_back(sign * v);
+  x.resize((x.size() + 127) / 128 * 128 + 40, 0.25f);
+  return x;
+}
+
+TEST_P(OnTarget, EncodesTiesAndWhatIsOutOfRange) {
+  for_each_format(CodeFormats{}, []<class F>(std::type_identity<F>) {
+    const std::vector<float> x = hard_values<F>();
+    for (const std::size_t group : {std::size_t{32}, std::size_t{64}, std::size_t{96}, x.size()})
+      for (const float inverse : {1.0f, 0.0f, 1e30f, 0x1p126f, 0x1p-100f}) {
+        std::vector<BlockParameters> parameters(ceil_div(x.size(), group), {.scale = 1.0f, .inverse = inverse});
+        if (UnsignedFormat<F>)
+          for (std::size_t g = 0; g < parameters.size(); ++g)
+            parameters[g].zero_point = static_cast<std::uint8_t>(g * 5 % (1u << F::bits));
+        std::vector<std::uint8_t> expected(packed_bytes(x.size(), F::bits)), actual(expected.size(), 0xaa);
+        ReferenceKernels::encode<F>(x.data(), x.size(), group, parameters.data(), expected.data());
+        HighwayKernels::encode<F>(x.data(), x.size(), group, parameters.data(), actual.data());
+        EXPECT_EQ(expected, actual) << F::name() << ", group " << group << ", inverse " << inverse;
+      }
   });
 }
 

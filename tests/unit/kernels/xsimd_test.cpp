@@ -203,6 +203,24 @@ TYPED_TEST(XsimdElement, FindsTheRangesOfTheReference) {
       }
 }
 
+TYPED_TEST(XsimdElement, FindsTheParametersOfTheReference) {
+  using pare::Asymmetric, pare::F16;
+  for (const Data kind : {Data::plain, Data::with_specials})
+    for (const std::size_t group : groups) {
+      const std::vector<TypeParam> x = make_values<TypeParam>(this->random, 500, kind);
+      const std::size_t count = pare::ceil_div(x.size(), group);
+      std::vector<BlockParameters> parameters(count), expected(count);
+      std::vector<std::uint8_t> scales(2 * count), zeros(count), expected_scales(2 * count), expected_zeros(count);
+      Kernels::find_parameters<Asymmetric, F16>(x.data(), x.size(), group, 15.0f, parameters.data(), scales.data(),
+                                                zeros.data());
+      Reference::find_parameters<Asymmetric, F16>(x.data(), x.size(), group, 15.0f, expected.data(),
+                                                  expected_scales.data(), expected_zeros.data());
+      ASSERT_EQ(scales, expected_scales) << place(x.size(), group);
+      ASSERT_EQ(zeros, expected_zeros) << place(x.size(), group);
+      for (std::size_t g = 0; g < count; ++g) ASSERT_EQ(parameters[g].inverse, expected[g].inverse);
+    }
+}
+
 TYPED_TEST(XsimdElement, NegativeZerosCountAsZero) {
   const std::vector<TypeParam> x(40, static_cast<TypeParam>(-0.0f));
   Range range;

@@ -132,6 +132,14 @@ void expect_products(const Product& p, std::mt19937& random) {
   constexpr std::uint8_t farthest = Codes::bits == 8 ? 0xff : std::is_same_v<Codes, PreparedE2M1> ? 0x77 : 0xff;
   for (std::size_t i = 0; i < codes->size(); ++i)
     bytes[i] = p.fill == Fill::random ? static_cast<std::uint8_t>(random()) : farthest;
+  if constexpr (is_sparse24<Codes>)
+    // The two kept ones of four columns, in neighbouring bytes, differ.
+    for (std::size_t i = 0; i < codes->size(); i += 2)
+      if (i % prepared_unit_bytes<Codes> < sparse24_places_bytes)
+        for (unsigned shift = 0; shift < 8; shift += 2)
+          if (((bytes[i] ^ bytes[i + 1]) >> shift & 3) == 0)
+            bytes[i + 1] = static_cast<std::uint8_t>(bytes[i + 1] ^ 1u << shift);
+  w.zero = 8;
   for (std::size_t i = 0; i < scales.size(); i += prepared_scale_bytes(p.scale)) {
     // Between 1 and 2, of either sign.
     const std::uint32_t mantissa = random() % 128, sign = random() % 2;
@@ -141,7 +149,11 @@ void expect_products(const Product& p, std::mt19937& random) {
                                                                     : wide;
     std::memcpy(scales.data() + i, &code, prepared_scale_bytes(p.scale));
   }
-  for (std::uint8_t& zero_point : zero_points) zero_point = static_cast<std::uint8_t>(random());
+  for (std::uint8_t& zero_point : zero_points) {
+    zero_point = static_cast<std::uint8_t>(random());
+    if constexpr (is_sparse24<Codes>)  // of which a zero point is an integer
+      zero_point = static_cast<std::uint8_t>(zero_point % (Codes::codes_type::highest + 1));
+  }
   w.codes = bytes;
   w.scales = scales.data();
   w.zero_points = p.has_zero_points ? zero_points.data() : nullptr;
@@ -187,6 +199,15 @@ void expect_all_products() {
 TEST_P(PreparedOnTarget, NibblesGiveTheProductsOfTheReference) { expect_all_products<PreparedNibbles>(); }
 TEST_P(PreparedOnTarget, BytesGiveTheProductsOfTheReference) { expect_all_products<PreparedBytes>(); }
 TEST_P(PreparedOnTarget, E2M1GivesTheProductsOfTheReference) { expect_all_products<PreparedE2M1>(); }
+TEST_P(PreparedOnTarget, SparseNibblesGiveTheProductsOfTheReference) {
+  expect_all_products<Sparse24Codes<PreparedNibbles>>();
+}
+TEST_P(PreparedOnTarget, SparseBytesGiveTheProductsOfTheReference) {
+  expect_all_products<Sparse24Codes<PreparedBytes>>();
+}
+TEST_P(PreparedOnTarget, SparseE2M1GivesTheProductsOfTheReference) {
+  expect_all_products<Sparse24Codes<PreparedE2M1>>();
+}
 
 TEST(PreparedKernels, IntegersOfE2M1AreTwiceItsValues) {
   for (std::uint32_t code = 0; code < 16; ++code) {

@@ -5,11 +5,11 @@
 #else
 #define PARE_VECTORS 1
 #endif
-#undef PARE_HAS_VNNI_PASS
+#undef PARE_AVX512
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-#define PARE_HAS_VNNI_PASS 1
+#define PARE_AVX512 1
 #else
-#define PARE_HAS_VNNI_PASS 0
+#define PARE_AVX512 0
 #endif
 // clang-format off: the order counts
 #include "pare/kernels/highway/convert-inl.hpp"
@@ -17,18 +17,24 @@
 #include "pare/kernels/highway/pack-inl.hpp"
 #include "pare/kernels/highway/range-inl.hpp"
 #include "pare/kernels/highway/parameters-inl.hpp"
+#if PARE_AVX512
+#include "pare/kernels/highway/wide-encode-inl.hpp"
+#endif
 #include "pare/kernels/highway/encode-inl.hpp"
 #include "pare/kernels/highway/decode-inl.hpp"
 #include "pare/kernels/highway/product-inl.hpp"
 #include "pare/kernels/highway/coded-inl.hpp"
+#include "pare/kernels/highway/sparse-inl.hpp"
 #include "pare/kernels/highway/integers-inl.hpp"
 #define PARE_VNNI 0
 #include "pare/kernels/highway/dot-inl.hpp"
+#include "pare/kernels/highway/sparse24-inl.hpp"
 #include "pare/kernels/highway/tile-inl.hpp"
 #undef PARE_VNNI
-#if PARE_HAS_VNNI_PASS
+#if PARE_AVX512
 #define PARE_VNNI 1
 #include "pare/kernels/highway/dot-inl.hpp"
+#include "pare/kernels/highway/sparse24-inl.hpp"
 #include "pare/kernels/highway/tile-inl.hpp"
 #undef PARE_VNNI
 #endif

@@ -97,6 +97,39 @@ struct Decoder<F> {
   }
 };
 
+#if PARE_AVX512
+/// Formats whose codes, shifted, are halves of 2^-half_scale times the value; the processor widens those.
+template <class F>
+inline constexpr bool widens_from_half = false;
+template <>
+inline constexpr bool widens_from_half<E4M3> = true;
+template <>
+inline constexpr bool widens_from_half<E5M2> = true;
+
+/// Decodes blocks of one group by way of halves; false, and nothing written, where a code is a NaN that no half stands
+/// for.
+template <class F, class T>
+HWY_INLINE bool decode_block_from_half(const std::uint8_t* codes, Floats scale, T* out) {
+  constexpr int shift = 10 - F::layout.mantissa;
+  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+  __m512i halves = _mm512_slli_epi16(_mm512_cvtepi8_epi16(bytes), shift);
+  if constexpr (F::layout.specials == Specials::nan_only) {
+    // The exponent of a half has one more bit, where the sign was copied to.
+    halves = _mm512_and_si512(halves, _mm512_set1_epi16(static_cast<short>(0xbfff)));
+    const __m512i nan = _mm512_set1_epi16(static_cast<short>(F::magnitude_mask << shift));
+    if (_mm512_cmpeq_epi16_mask(_mm512_and_si512(halves, nan), nan) != 0) return false;
+  }
+  store(hn::Mul(Floats{_mm512_cvtph_ps(_mm512_castsi512_si256(halves))}, scale), out);
+  store(hn::Mul(Floats{_mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1))}, scale), out + lanes);
+  return true;
+}
+
+/// What a half of a format is multiplied by for a group with this scale; infinite where float does not reach.
+template <MinifloatFormat F>
+float half_scale(float scale) {
+  return scale * detail::exp2_int(15 - F::layout.bias);
+}
+#endif
 #endif
 
 /// `Signature` names the format and the element type: a dispatch table takes one template argument.
@@ -112,9 +145,17 @@ void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::si
       const std::size_t end = n - begin > remaining ? begin + remaining : n;
       const std::uint8_t zero_point = UnsignedFormat<F> ? zero_points[g] : std::uint8_t{0};
       const Decoder<F> decoder(scales[g], zero_point);
+#if PARE_AVX512
+      float factor = 0.0f;
+      if constexpr (widens_from_half<F>) factor = half_scale<F>(scales[g]);
+#endif
       for (; end - begin >= block; begin += block) {
         HWY_ALIGN std::uint8_t bytes[block];
         const std::uint8_t* source = codes + begin / 8 * F::bits;
+#if PARE_AVX512
+        if constexpr (widens_from_half<F>)
+          if (is_finite(factor) && decode_block_from_half<F>(source, hn::Set(floats, factor), out + begin)) continue;
+#endif
         if constexpr (F::bits != 8) {
           unpack_block<F::bits>(source, bytes);
           source = bytes;

@@ -6,7 +6,7 @@ inline namespace PARE_ABI {
 namespace HWY_NAMESPACE {
 #if PARE_VECTORS
 
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+#if PARE_AVX512
 /// Whether what stands above the lowest byte of a code counts for nothing.
 inline constexpr bool stores_lowest_byte = true;
 HWY_INLINE void store_codes(Words codes, std::uint8_t* bytes) {
@@ -104,7 +104,14 @@ void encode(const typename Signature::element_type* x, std::size_t n, std::size_
   using F = typename Signature::format_type;
 #if PARE_VECTORS
   if (group % block == 0 || group >= n) {
-    for (std::size_t begin = 0; begin < n; ++parameters) {
+    std::size_t begin = 0;
+#if PARE_AVX512
+    if constexpr (has_wide_encoder<F>) {
+      begin = encode_pairs<F>(x, n, group, parameters, codes);
+      parameters += begin / group;
+    }
+#endif
+    for (; begin < n; ++parameters) {
       const std::size_t end = n - begin > group ? begin + group : n;
       if (parameters->finite) {
         const Encoder<F> encoder(*parameters);

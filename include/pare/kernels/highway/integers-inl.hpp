@@ -19,6 +19,18 @@ struct PreparedIntegers {
   static constexpr std::uint32_t highest = Codes::highest;
 };
 
+/// The type of what is decoded from Codes.
+template <class Codes>
+struct Decoded {
+  using type = PreparedIntegers<Codes>;
+};
+template <class Codes>
+struct Decoded<Sparse24Codes<Codes>> {
+  using type = PreparedIntegers<Codes>;
+};
+template <class Codes>
+using DecodedCodes = typename Decoded<Codes>::type;
+
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
 /// From four columns of all interleaved rows to the next four, in bytes.
@@ -34,6 +46,13 @@ inline constexpr std::size_t unit_bytes = line_bytes<Codes> * Codes::bits;
 HWY_INLINE DotBytes high_nibbles(DotBytes v) {
   const hn::Repartition<std::uint16_t, FloatTag> pairs;
   return hn::And(hn::BitCast(dot_bytes, hn::ShiftRight<4>(hn::BitCast(pairs, v))), hn::Set(dot_bytes, 15));
+}
+
+/// Eight codes of activations in every eight bytes.
+HWY_INLINE DotBytes eight_codes(const std::int8_t* p) {
+  std::uint64_t word;
+  std::memcpy(&word, p, sizeof word);
+  return hn::BitCast(dot_bytes, hn::Set(hn::Repartition<std::uint64_t, FloatTag>(), word));
 }
 
 /// Four codes of activations in every lane.

@@ -47,24 +47,33 @@ template <class S>
 inline constexpr bool has_vector_scale =
     std::is_same_v<S, F32> || std::is_same_v<S, F16> || std::is_same_v<S, BF16> || std::is_same_v<S, E8M0>;
 
-/// The parameters of `lanes` groups.
+/// The limits that a symmetry rule reads.
+template <class Rule, std::size_t Group, class T>
+HWY_INLINE bool find_limits_for(const T* x, std::size_t group, Limits& limits) {
+  if constexpr (Rule::has_zero_point)
+    return find_limits<Group>(x, group, limits);
+  else
+    return find_magnitudes<Group>(x, group, limits);
+}
+
+/// What `lanes` groups store.
+struct Stored {
+  Words scale;
+  Words zero_point;
+};
+
+/// The parameters of `lanes` groups with these limits. `finite` is 1 where all of a group's values are.
 template <class Rule, class S>
-HWY_INLINE void derive_parameters_of_lanes(const Range* ranges, float format_max, BlockParameters* parameters) {
-  HWY_ALIGN float low[lanes], high[lanes];
-  HWY_ALIGN std::uint32_t finite[lanes];
-  for (std::size_t i = 0; i < lanes; ++i) {
-    low[i] = ranges[i].lowest;
-    high[i] = ranges[i].highest;
-    finite[i] = ranges[i].finite;
-  }
-  const Floats lowest = hn::Load(floats, low), highest = hn::Load(floats, high), most = hn::Set(floats, format_max);
+HWY_NOINLINE Stored derive_from_limits(const Limits& limits, Words finite, float format_max,
+                                       BlockParameters* parameters) {
+  const Floats most = hn::Set(floats, format_max);
   // 0 - x is never -0, and neither is the larger of that and a highest value.
-  const Floats below = hn::Sub(hn::Zero(floats), lowest);
+  const Floats below = hn::Sub(hn::Zero(floats), limits.lowest);
   Floats width;
   if constexpr (Rule::has_zero_point)
-    width = hn::Min(hn::Sub(highest, lowest), hn::Set(floats, F32::max));
+    width = hn::Min(hn::Sub(limits.highest, limits.lowest), hn::Set(floats, F32::max));
   else
-    width = hn::Max(below, highest);
+    width = hn::Max(below, limits.highest);
   Scales stored;
   if constexpr (std::is_same_v<S, E8M0>)
     stored = shared_exponents(width, format_max);
@@ -81,8 +90,38 @@ HWY_INLINE void derive_parameters_of_lanes(const Range* ranges, float format_max
   static_assert(std::endian::native == std::endian::little);
   HWY_ALIGN std::uint32_t fields[4 * lanes];
   hn::StoreInterleaved4(bits_of(stored.value), bits_of(stored.inverse), stored.code,
-                        hn::Or(zero_point, hn::ShiftLeft<8>(hn::Load(words, finite))), words, fields);
+                        hn::Or(zero_point, hn::ShiftLeft<8>(finite)), words, fields);
   std::memcpy(parameters, fields, sizeof fields);
+  return {stored.code, zero_point};
+}
+
+HWY_INLINE void store_bytes(Words bytes, std::uint8_t* to) {
+  hn::StoreU(hn::DemoteTo(ByteTag(), hn::BitCast(ints, bytes)), ByteTag(), to);
+}
+
+/// Scales as they stand in memory.
+template <class S>
+HWY_INLINE void store_scale_codes(Words codes, std::uint8_t* scales) {
+  if constexpr (S::bits == 32)
+    hn::StoreU(codes, words, reinterpret_cast<std::uint32_t*>(scales));
+  else if constexpr (S::bits == 16)
+    store_words(codes, reinterpret_cast<std::uint16_t*>(scales));
+  else
+    store_bytes(codes, scales);
+}
+
+/// The parameters of `lanes` groups.
+template <class Rule, class S>
+HWY_INLINE void derive_parameters_of_lanes(const Range* ranges, float format_max, BlockParameters* parameters) {
+  HWY_ALIGN float low[lanes], high[lanes];
+  HWY_ALIGN std::uint32_t finite[lanes];
+  for (std::size_t i = 0; i < lanes; ++i) {
+    low[i] = ranges[i].lowest;
+    high[i] = ranges[i].highest;
+    finite[i] = ranges[i].finite;
+  }
+  derive_from_limits<Rule, S>({hn::Load(floats, low), hn::Load(floats, high)}, hn::Load(words, finite), format_max,
+                              parameters);
   if constexpr (S::kind == FormatKind::exponent)
     for (std::size_t i = 0; i < lanes; ++i)
       if (!ranges[i].finite) parameters[i] = Rule::template parameters<S>(ranges[i], format_max);
@@ -127,6 +166,42 @@ void derive_parameters(const Range* ranges, std::size_t n, float format_max, Blo
     for (; n - i >= lanes; i += lanes) derive_parameters_of_lanes<Rule, S>(ranges + i, format_max, parameters + i);
 #endif
   ReferenceKernels::derive_parameters<Rule, S>(ranges + i, n - i, format_max, parameters + i);
+}
+
+/// `Signature` names the symmetry rule, the scale's format and the element type.
+template <class Signature>
+void find_parameters(const typename Signature::element_type* x, std::size_t n, std::size_t group, float format_max,
+                     BlockParameters* parameters, std::uint8_t* scales, std::uint8_t* zero_points) {
+  using Rule = typename Signature::symmetry_type;
+  using S = typename Signature::scale_type;
+  std::size_t begin = 0, g = 0;
+#if PARE_VECTORS
+  if constexpr (has_vector_scale<S>)
+    if (group % lanes == 0) {
+      for (; group <= (n - begin) / lanes; begin += lanes * group, g += lanes) {
+        const auto* const values = x + begin;
+        std::uint8_t* const to = scales + g * (S::bits / 8);
+        Limits limits;
+        if (group == 32 ? find_limits_for<Rule, 32>(values, group, limits)
+                        : find_limits_for<Rule, 0>(values, group, limits)) {
+          const Stored stored = derive_from_limits<Rule, S>(limits, set(1), format_max, parameters + g);
+          store_scale_codes<S>(stored.scale, to);
+          if constexpr (Rule::has_zero_point) store_bytes(stored.zero_point, zero_points + g);
+        } else {
+          ReferenceKernels::find_parameters<Rule, S>(values, lanes * group, group, format_max, parameters + g, to,
+                                                     Rule::has_zero_point ? zero_points + g : nullptr);
+        }
+      }
+    }
+#endif
+  for (; begin < n; ++g) {
+    const std::size_t count = n - begin < group ? n - begin : group;
+    Range range;
+    find_range(x + begin, count, count, &range);
+    parameters[g] = Rule::template parameters<S>(range, format_max);
+    ReferenceKernels::store_parameters<Rule, S>(parameters[g], g, scales, zero_points);
+    begin += count;
+  }
 }
 
 }  // namespace HWY_NAMESPACE

@@ -11,7 +11,7 @@ HWY_INLINE Ints magnitude_bits(const float* x) {
 
 /// Rounds values of at most 127 to nearest even and stores them as bytes.
 HWY_INLINE Ints round_and_store(Floats values, std::int8_t* codes) {
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+#if PARE_AVX512
   // Highway's operations also bear with values out of range, at three times the cost.
   const Ints code{_mm512_cvtps_epi32(values.raw)};
   _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm512_cvtepi32_epi8(code.raw));
@@ -121,14 +121,18 @@ void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride
 template <class Codes>
 void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x, float* y,
                        std::size_t y_stride) {
-#if PARE_HAS_VNNI_PASS
+#if PARE_VECTORS
+  // Weights that are to be expanded pay for it with more rows than those that are to be decoded.
+  const bool few = x.rows < (is_sparse24<Codes> ? 5 : 2);
+#endif
+#if PARE_AVX512
   if (has_vnni()) {
-    if (x.rows == 1) return vnni::multiply_row<Codes>(weights, outputs, x, y);
+    if (few) return vnni::multiply_few_rows<Codes>(weights, outputs, x, y, y_stride);
     return vnni::multiply_matrix<Codes>(weights, outputs, x, y, y_stride);
   }
 #endif
 #if PARE_VECTORS
-  if (x.rows == 1) return plain::multiply_row<Codes>(weights, outputs, x, y);
+  if (few) return plain::multiply_few_rows<Codes>(weights, outputs, x, y, y_stride);
   plain::multiply_matrix<Codes>(weights, outputs, x, y, y_stride);
 #else
   ReferenceKernels::multiply_prepared<Codes>(weights, outputs, x, y, y_stride);

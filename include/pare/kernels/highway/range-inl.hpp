@@ -26,10 +26,16 @@ HWY_INLINE Floats combine_lanes(Floats (&v)[lanes], Combine combine) {
   return v[0];
 }
 
-/// The ranges of `lanes` groups of whole vectors; false, and no ranges, where a value is not finite. `Group` is the
-/// size of a group that is known when this is compiled, or 0.
+/// The limits of `lanes` groups, a group in each lane.
+struct Limits {
+  Floats lowest;   ///< +0 or below
+  Floats highest;  ///< +0 or above
+};
+
+/// The limits of `lanes` groups of whole vectors; false where a value is not finite. `Group` is the size of a group
+/// that is known when this is compiled, or 0.
 template <std::size_t Group, class T>
-bool find_ranges(const T* x, std::size_t group, Range* ranges) {
+HWY_NOINLINE bool find_limits(const T* x, std::size_t group, Limits& limits) {
   if constexpr (Group != 0) group = Group;
   Floats lowest[lanes], highest[lanes], nothing = hn::Zero(floats);
 #pragma GCC unroll 16
@@ -49,13 +55,43 @@ bool find_ranges(const T* x, std::size_t group, Range* ranges) {
   }
   // Zero times what is not finite is NaN.
   if (!hn::AllTrue(floats, hn::Eq(nothing, hn::Zero(floats)))) return false;
-  HWY_ALIGN float low[lanes], high[lanes];
   // Adding +0 turns a -0, which some targets' Min and Max keep, into +0.
   const Floats zero = hn::Zero(floats);
   const Floats least = combine_lanes(lowest, [](Floats a, Floats b) HWY_ATTR { return hn::Min(a, b); });
   const Floats most = combine_lanes(highest, [](Floats a, Floats b) HWY_ATTR { return hn::Max(a, b); });
-  hn::Store(hn::Add(hn::Min(least, zero), zero), floats, low);
-  hn::Store(hn::Add(hn::Max(most, zero), zero), floats, high);
+  limits = {hn::Add(hn::Min(least, zero), zero), hn::Add(hn::Max(most, zero), zero)};
+  return true;
+}
+
+/// As find_limits for codes that are centred on zero: the highest limit is that of the magnitudes, the lowest 0.
+template <std::size_t Group, class T>
+HWY_NOINLINE bool find_magnitudes(const T* x, std::size_t group, Limits& limits) {
+  if constexpr (Group != 0) group = Group;
+  // Bits of magnitudes ascend with them.
+  Floats largest[lanes];
+#pragma GCC unroll 16
+  for (std::size_t g = 0; g < lanes; ++g) {
+    prefetch_weights<0>(x + g * group, group);
+    Ints most = hn::BitCast(ints, hn::Abs(load(x + g * group)));
+    for (std::size_t i = lanes; i < group; i += lanes)
+      most = hn::Max(most, hn::BitCast(ints, hn::Abs(load(x + g * group + i))));
+    largest[g] = hn::BitCast(floats, most);
+  }
+  const Ints most = hn::BitCast(ints, combine_lanes(largest, [](Floats a, Floats b) HWY_ATTR {
+                                  return hn::BitCast(floats, hn::Max(hn::BitCast(ints, a), hn::BitCast(ints, b)));
+                                }));
+  limits = {hn::Zero(floats), hn::BitCast(floats, most)};
+  return hn::AllTrue(ints, hn::Lt(most, hn::Set(ints, 0x7f800000)));
+}
+
+/// The ranges of `lanes` groups of whole vectors; false, and no ranges, where a value is not finite.
+template <class T>
+HWY_INLINE bool find_ranges(const T* x, std::size_t group, Range* ranges) {
+  Limits limits;
+  if (!find_limits<0>(x, group, limits)) return false;
+  HWY_ALIGN float low[lanes], high[lanes];
+  hn::Store(limits.lowest, floats, low);
+  hn::Store(limits.highest, floats, high);
   for (std::size_t g = 0; g < lanes; ++g) ranges[g] = {low[g], high[g]};
   return true;
 }
@@ -67,8 +103,7 @@ void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) {
 #if PARE_VECTORS
   std::size_t begin = 0;
   if (group % lanes == 0 && group <= n / lanes) {
-    const auto find = group == 32 ? &find_ranges<32, T> : &find_ranges<0, T>;
-    for (; n - begin >= lanes * group && find(x + begin, group, ranges); begin += lanes * group) ranges += lanes;
+    for (; n - begin >= lanes * group && find_ranges(x + begin, group, ranges); begin += lanes * group) ranges += lanes;
   }
   for (; begin < n; ++ranges) {
     const std::size_t end = n - begin > group ? begin + group : n;

@@ -96,36 +96,45 @@ HWY_INLINE PreparedWeights from_block(PreparedWeights w, std::size_t block, std:
   return w;
 }
 
-/// One row of activations with `Blocks` blocks of weights, of which `outputs` rows count.
+/// Each row of activations with `Blocks` blocks of weights, of which `outputs` rows count.
 template <class Codes, std::size_t Blocks>
-HWY_INLINE void multiply_blocks(const PreparedWeights& w, std::size_t outputs, const QuantizedActivations& x,
-                                float* y) {
-  HWY_ALIGN float sums[Blocks * prepared_rows] = {};
-  multiply_tile<Codes, 1, Blocks * parts>(w, w.codes, 0, x, 0, 0, w.groups, sums);
-  std::memcpy(y, sums, std::min(outputs, Blocks * prepared_rows) * sizeof(float));
+HWY_INLINE void multiply_blocks(const PreparedWeights& w, std::size_t outputs, const QuantizedActivations& x, float* y,
+                                std::size_t y_stride) {
+  for (std::size_t row = 0; row < x.rows; ++row) {
+    HWY_ALIGN float sums[Blocks * prepared_rows] = {};
+    if constexpr (is_sparse24<Codes>)
+      multiply_kept<typename Codes::codes_type, Blocks * parts>(w, x, row, sums);
+    else
+      multiply_tile<Codes, 1, Blocks * parts>(w, w.codes, 0, x, row, 0, w.groups, sums);
+    std::memcpy(y + row * y_stride, sums, std::min(outputs, Blocks * prepared_rows) * sizeof(float));
+  }
 }
 
-/// One row of activations: the weights are read once and decoded on their way.
+/// Few rows of activations: the weights are decoded for each on their way from memory or, after the first, the cache.
 template <class Codes>
-void multiply_row(const PreparedWeights& w, std::size_t outputs, const QuantizedActivations& x, float* y) {
-  constexpr std::size_t at_once = parts > 4 ? 1 : 4 / parts;
+void multiply_few_rows(const PreparedWeights& w, std::size_t outputs, const QuantizedActivations& x, float* y,
+                       std::size_t y_stride) {
+  constexpr std::size_t vectors = is_sparse24<Codes> && !PARE_VNNI ? 2 : 4;
+  constexpr std::size_t at_once = parts > vectors ? 1 : vectors / parts;
   const std::size_t blocks = ceil_div(outputs, prepared_rows);
   std::size_t block = 0;
   for (; blocks - block >= at_once; block += at_once)
     multiply_blocks<Codes, at_once>(from_block(w, block, blocks), outputs - block * prepared_rows, x,
-                                    y + block * prepared_rows);
+                                    y + block * prepared_rows, y_stride);
   if constexpr (at_once > 1)
     for (; block < blocks; ++block)
       multiply_blocks<Codes, 1>(from_block(w, block, blocks), outputs - block * prepared_rows, x,
-                                y + block * prepared_rows);
+                                y + block * prepared_rows, y_stride);
 }
 
-/// Decodes `units` units of Vectors vectors, part `part` of a block and those after it, into `integers`.
+/// Decodes groups [begin, end) of Vectors vectors, part `part` of a block and those after it, into `integers`.
 template <class Codes, std::size_t Vectors>
-HWY_INLINE void decode_integers(const PreparedWeights& w, const std::uint8_t* codes, std::size_t part,
-                                std::size_t units, std::uint8_t* HWY_RESTRICT integers) {
+HWY_INLINE void decode_integers(const PreparedWeights& w, std::size_t part, std::size_t begin, std::size_t end,
+                                std::uint8_t* HWY_RESTRICT integers) {
+  const std::size_t units = (end - begin) * w.units;
   for (std::size_t v = 0; v < Vectors; ++v) {
-    const std::uint8_t* from = codes + v / parts * w.code_stride + (part + v) % parts * vector_bytes;
+    const std::uint8_t* from =
+        w.codes + v / parts * w.code_stride + (part + v) % parts * vector_bytes + begin * w.units * unit_bytes<Codes>;
     for (std::size_t i = 0; i < units * 4; ++i, integers += 2 * vector_bytes) {
       const std::uint8_t* step = from + i * (unit_bytes<Codes> / 4);
       hwy::Prefetch(step + prefetch_distance);
@@ -155,7 +164,7 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
   constexpr std::size_t rows = PARE_VNNI ? 6 : 4, vectors = lanes == 16 ? 2 : 1, width = vectors * lanes;
   // What is decoded, the sums and a tile of activations stay in the first-level cache.
   constexpr std::size_t columns_at_once = 512;
-  using Integers = PreparedIntegers<Codes>;
+  using Integers = DecodedCodes<Codes>;
   HWY_ALIGN std::uint8_t integers[width * columns_at_once];
   HWY_ALIGN float sums[width * prepared_batch];
   const std::size_t groups_at_once = columns_at_once / prepared_unit / weights.units;
@@ -166,7 +175,10 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
     std::fill_n(sums, width * x.rows, 0.0f);
     for (std::size_t begin = 0; begin < w.groups; begin += groups_at_once) {
       const std::size_t end = std::min(w.groups, begin + groups_at_once), units = (end - begin) * w.units;
-      decode_integers<Codes, vectors>(w, w.codes + begin * w.units * unit_bytes<Codes>, part, units, integers);
+      if constexpr (is_sparse24<Codes>)
+        expand_kept<typename Codes::codes_type, vectors>(w, part, begin, end, integers);
+      else
+        decode_integers<Codes, vectors>(w, part, begin, end, integers);
       PreparedWeights decoded = w;
       decoded.code_stride = units * unit_bytes<Integers>;
       std::size_t row = multiply_rows<Integers, rows, vectors>(decoded, integers, part, x, 0, begin, end, sums);

@@ -1,0 +1,73 @@
+// pare beside other libraries: the same work from the same buffers, on one thread, one after the other round after
+// round; medians of the thread's processor time. The last column says how many times faster pare is; below 1 it is
+// slower.
+//
+//   pare_bench_peers [MiB of float32 weights for the conversions; default 0.25]
+#include "peers.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+namespace peers {
+
+void print_beside(const std::string& title, const std::string& peer, const std::string& unit, double work,
+                  std::vector<Case> cases, std::size_t ours) {
+  time_round_robin(cases);
+  std::printf("\n| %s, %s | %s |", peer.c_str(), title.c_str(), unit.c_str());
+  for (std::size_t i = 0; i < ours; ++i) std::printf(" pare | %s | pare / %s |", unit.c_str(), peer.c_str());
+  std::printf("\n|---|---|");
+  for (std::size_t i = 0; i < ours; ++i) std::printf("---|---|---|");
+  for (std::size_t i = 0; i + ours < cases.size(); i += ours + 1) {
+    const double theirs = work / cases[i].median();
+    std::printf("\n| %s | %.1f |", cases[i].name.c_str(), theirs);
+    for (std::size_t j = i + 1; j <= i + ours; ++j)
+      std::printf(" %s | %.1f | %.2f |", cases[j].name.c_str(), work / cases[j].median(),
+                  work / cases[j].median() / theirs);
+  }
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+void check_same_product(const std::vector<float>& a, const std::vector<float>& b, const std::string& name) {
+  double error = 0.0, norm = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    error += static_cast<double>(a[i] - b[i]) * static_cast<double>(a[i] - b[i]);
+    norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+  }
+  if (a.size() != b.size() || !(error < 0.05 * norm)) fail(name + " and pare give different products");
+}
+
+double billions(pare::MatrixView<const float> weights, pare::MatrixView<const float> x) {
+  return 2e-9 * static_cast<double>(x.rows) * static_cast<double>(weights.rows * weights.cols);
+}
+
+}  // namespace peers
+
+int main(int argc, char** argv) {
+  constexpr std::size_t k = 4096, n = 4096;
+  const double mebibytes = argc > 1 ? std::atof(argv[1]) : 0.25;
+  const double wanted_rows = mebibytes * 1048576.0 / (sizeof(float) * k);
+  if (argc > 2 || !(wanted_rows >= 1.0 && wanted_rows < 1e6))
+    fail("usage: pare_bench_peers [MiB of float32 weights, 0.02 to 15000]");
+  const auto rows = static_cast<std::size_t>(wanted_rows);
+
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> weights(std::max(rows, n) * k), x(120 * k);
+  for (float& v : x) v = normal(random);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = x[i * 7919 % x.size()];
+
+  const peers::Inputs inputs{{weights.data(), n, k}, rows, {x.data(), 120, k}};
+#ifdef PARE_PEER_GGML
+  peers::compare_ggml(inputs);
+#endif
+#ifdef PARE_PEER_XNNPACK
+  peers::compare_xnnpack(inputs);
+#endif
+#ifdef PARE_PEER_ONEDNN
+  peers::compare_onednn(inputs);
+#endif
+  return 0;
+}
