@@ -1,9 +1,11 @@
 // Recomputes every entry of a folder of golden algorithms and prints how near ours came.
 //
-//   golden_algorithms [FOLDER]
+//   golden_algorithms [FOLDER [METHOD]]
+//   golden_algorithms --compare [FOLDER]
 //
 // FOLDER, or else the environment's PARE_GOLDEN_ALGORITHMS, holds results.json, problems/ and the outputs. Without
-// either it takes the repository's compact subset and, where it is present, the full set.
+// either it takes the repository's compact subset and, where it is present, the full set. With --compare it prints the
+// errors of pare's own recipes beside those of the references.
 #include "runner.hpp"
 
 #include <fmt/format.h>
@@ -13,6 +15,7 @@
 #include <exception>
 #include <fstream>
 
+#include "comparison.hpp"
 #include "families.hpp"
 
 namespace golden {
@@ -139,11 +142,15 @@ bool verify(const fs::path& folder, std::string_view only) {
 int main(int argc, char** argv) {
   const char* wanted = argc > 1 ? argv[1] : std::getenv("PARE_GOLDEN_ALGORITHMS");
   const std::string_view only = argc > 2 ? argv[2] : "";
+  const fs::path bundled = fs::path(PARE_TEST_DIR) / "golden/algorithms";
+  const fs::path full = fs::path(PARE_SHARED_DIR) / "golden/algorithms";
+  const bool shared = !std::string_view(PARE_SHARED_DIR).empty() && fs::exists(full);
   try {
+    if (argc > 1 && std::string_view(argv[1]) == "--compare")
+      return golden::compare(argc > 2 ? fs::path(argv[2]) : shared ? full : bundled) ? 0 : 1;
     if (wanted != nullptr && *wanted != '\0') return verify(wanted, only) ? 0 : 1;
-    bool good = verify(fs::path(PARE_TEST_DIR) / "golden/algorithms", only);
-    const fs::path full = fs::path(PARE_SHARED_DIR) / "golden/algorithms";
-    if (!std::string_view(PARE_SHARED_DIR).empty() && fs::exists(full)) good = verify(full, only) && good;
+    bool good = verify(bundled, only);
+    if (shared) good = verify(full, only) && good;
     return good ? 0 : 1;
   } catch (const std::exception& error) {
     fmt::print(stderr, "golden_algorithms: {}\n", error.what());

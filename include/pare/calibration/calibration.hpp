@@ -15,6 +15,7 @@
 #include "pare/calibration/sample_means.hpp"
 #include "pare/calibration/sample_ranges.hpp"
 #include "pare/calibration/second_moment.hpp"
+#include "pare/calibration/serialize.hpp"
 #include "pare/calibration/triangular.hpp"
 #include "pare/calibration/unfold.hpp"
 #include "pare/calibration/value_range.hpp"

@@ -29,6 +29,27 @@ class InputFluctuation {
     return InputFluctuation(*std::move(rows));
   }
 
+  /// What samples(), mean(), fluctuation() and squares() saved. Errors: other numbers of channels, a value that is not
+  /// finite, a fluctuation or a sum of squares below 0, out_of_memory.
+  static Result<InputFluctuation> restore(std::uint64_t samples, std::span<const double> mean,
+                                          std::span<const double> fluctuation, std::span<const double> squares,
+                                          std::pmr::memory_resource* memory = nullptr) {
+    if (fluctuation.size() != mean.size() || squares.size() != mean.size())
+      return Error{ErrorCode::invalid_argument, "pare: the statistics of inputs are of different numbers of channels"};
+    for (std::size_t c = 0; c < mean.size(); ++c)
+      if (!(std::isfinite(mean[c]) && std::isfinite(fluctuation[c]) && std::isfinite(squares[c]) &&
+            fluctuation[c] >= 0.0 && squares[c] >= 0.0))
+        return Error{ErrorCode::invalid_argument,
+                     "pare: the statistics of input " + std::to_string(c) + " contradict themselves"};
+    auto inputs = create(mean.size(), memory);
+    if (!inputs) return inputs;
+    std::ranges::copy(mean, inputs->rows_.row(0).begin());
+    std::ranges::copy(fluctuation, inputs->rows_.row(1).begin());
+    std::ranges::copy(squares, inputs->rows_.row(2).begin());
+    inputs->samples_ = samples;
+    return inputs;
+  }
+
   /// Adds the tokens [tokens, channels] of one sample. The result does not depend on the executor. Errors: another
   /// number of channels, no token, an activation that is not finite (nothing is added then).
   Result<void> add(MatrixView<const float> tokens, const Options& options = {}) {

@@ -32,12 +32,13 @@ struct InverseFactor {
 /// Factors the inverse of a symmetric matrix whose rows and columns are taken in the given `order` (all of them as they
 /// are when it is empty). Channels that never fired count as Damping::silent before the damping's mean is taken.
 /// O(n^3); one n x n matrix of memory. Errors: not square, values that are not finite, an order that is no
-/// permutation, a matrix that no damping allowed makes positive definite. The result does not depend on the executor.
+/// permutation, a matrix that no damping allowed makes positive definite, cancelled by the progress. The result does
+/// not depend on the executor.
 template <class Real>
 Result<InverseFactor<Real>> inverse_factor(MatrixView<const Real> hessian, const Damping& damping,
                                            std::span<const std::uint32_t> order = {},
                                            std::pmr::memory_resource* memory = nullptr,
-                                           const Executor& executor = serial) {
+                                           const Executor& executor = serial, const Progress& progress = unobserved) {
   const std::size_t n = hessian.rows;
   if (hessian.cols != n) return detail::shape_error("the Hessian", hessian.shape(), {n, n});
   if (!order.empty()) {
@@ -64,6 +65,7 @@ Result<InverseFactor<Real>> inverse_factor(MatrixView<const Real> hessian, const
   auto reversed = Matrix<Real>::create({n, n}, memory);
   if (!reversed) return std::move(reversed).error();
   double added = std::max(damping.fraction * mean, damping.floor);
+  ProgressMeter meter(progress, n * n * n / 3);
   for (int attempt = 0; n > 0; ++attempt) {
     // H = R R^T with an upper R is the Cholesky factorization of H read backwards, and U = R^-1: no inverse is formed.
     for (std::size_t i = 0; i < n; ++i)
@@ -71,14 +73,16 @@ Result<InverseFactor<Real>> inverse_factor(MatrixView<const Real> hessian, const
         const std::size_t a = n - 1 - i, b = n - 1 - j;
         (*reversed)(i, j) = a == b ? diagonal(a) + static_cast<Real>(added) : hessian(at(a), at(b));
       }
-    if (detail::factor_lower(reversed->view(), executor)) break;
+    if (detail::factor_lower(reversed->view(), executor, meter)) break;
+    if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
     if (attempt == damping.retries)
       return Error{ErrorCode::invalid_argument,
                    "pare: the Hessian is not positive definite with " + std::to_string(added) +
                        " on its diagonal; give more samples, more damping or more retries"};
     added += damping.retry_fraction * mean;
   }
-  detail::invert_lower(reversed->view(), executor);
+  detail::invert_lower(reversed->view(), executor, meter);
+  if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
   // The inverse of the reversed factor, read backwards again.
   std::ranges::reverse(reversed->values());
   return InverseFactor<Real>{*std::move(reversed), added};

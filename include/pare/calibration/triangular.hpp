@@ -28,9 +28,10 @@ MatrixView<Real> part(MatrixView<Real> matrix, std::size_t row, std::size_t col,
 }
 
 /// The factor L with L L^T = matrix, in place of its lower triangle; the upper one is neither read nor written. Returns
-/// false where the matrix is not positive definite, or not finite. O(n^3 / 3).
+/// false where the matrix is not positive definite, or not finite, or the meter stopped. O(n^3 / 3); the meter counts
+/// multiplications, n^3 / 6 in all.
 template <class Real>
-bool factor_lower(MatrixView<Real> matrix, const Executor& executor) {
+bool factor_lower(MatrixView<Real> matrix, const Executor& executor, ProgressMeter& meter) {
   const std::size_t n = matrix.rows;
   for (std::size_t begin = 0; begin < n; begin += triangular_panel) {
     const std::size_t width = std::min(triangular_panel, n - begin), rest = n - begin - width;
@@ -38,6 +39,7 @@ bool factor_lower(MatrixView<Real> matrix, const Executor& executor) {
     if (Eigen::LLT<decltype(corner)>(corner).info() != Eigen::Success) return false;
     for (std::size_t i = begin; i < begin + width; ++i)
       if (const Real pivot = matrix(i, i); !(pivot > Real{0} && pivot - pivot == Real{0})) return false;
+    if (!meter.advance(width * (n - begin) * (n - begin) / 2)) return false;
     if (rest == 0) return true;
     const MatrixView<Real> below = part(matrix, begin + width, begin, rest, width);
     each_panel(rest, executor, [&](std::size_t row, std::size_t count) {
@@ -58,9 +60,10 @@ bool factor_lower(MatrixView<Real> matrix, const Executor& executor) {
   return true;
 }
 
-/// The inverse of a lower triangle, in its place. O(n^3 / 3), in products of blocks.
+/// The inverse of a lower triangle, in its place, left halfway where the meter stops. O(n^3 / 3), in products of
+/// blocks; the meter counts multiplications, n^3 / 6 in all.
 template <class Real>
-void invert_lower(MatrixView<Real> lower, const Executor& executor) {
+void invert_lower(MatrixView<Real> lower, const Executor& executor, ProgressMeter& meter) {
   constexpr std::size_t small = 64;
   const std::size_t n = lower.rows;
   if (n > small) {
@@ -76,8 +79,9 @@ void invert_lower(MatrixView<Real> lower, const Executor& executor) {
       as_eigen(first).template triangularView<Eigen::Lower>().template solveInPlace<Eigen::OnTheRight>(rows);
       rows = -rows;
     });
-    invert_lower(first, executor);
-    invert_lower(last, executor);
+    if (!meter.advance(half * rest * n / 2)) return;
+    invert_lower(first, executor, meter);
+    invert_lower(last, executor, meter);
     return;
   }
   for (std::size_t i = 0; i < n; ++i) {

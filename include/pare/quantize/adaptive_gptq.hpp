@@ -43,9 +43,10 @@ struct AdaptiveGptq {
   std::span<const std::uint32_t> order{};  ///< another order of the channels, each of them once
 
   /// The codes of weights [out, in] for a layer whose inputs had this moment. Complexity and memory as Gptq's, and 97
-  /// roundings of each weight. The result does not depend on the executor. Errors: shapes that differ, weights that
-  /// are not finite or too large for scales in half precision, no samples, a moment that is not positive definite with
-  /// all the damping allowed, shares that are no bits or do not reach all channels, out_of_memory.
+  /// roundings of each weight. The result does not depend on the executor. Reports its progress. Errors: shapes that
+  /// differ, weights that are not finite or too large for scales in half precision, no samples, a moment that is not
+  /// positive definite with all the damping allowed, shares that are no bits or do not reach all channels,
+  /// out_of_memory, cancelled.
   template <class Real>
   Result<AdaptiveGptqResult> operator()(MatrixView<const float> weights, const SecondMoment<Real>& moment,
                                         const Options& options = {}) const;
@@ -129,6 +130,8 @@ Result<AdaptiveGptqResult> AdaptiveGptq::operator()(MatrixView<const float> weig
   auto scales = detail::AdaptiveScales::create(weights.rows, options);
   if (!scales) return std::move(scales).error();
 
+  const ProgressPart progress(options.progress, detail::factoring_share(weights.shape()), 1.0);
+  ProgressMeter meter(progress, weights.cols);
   detail::Span columns;
   std::size_t g = 0;
   for (std::size_t i = 0; i < counts->size(); ++i)
@@ -137,6 +140,8 @@ Result<AdaptiveGptqResult> AdaptiveGptq::operator()(MatrixView<const float> weig
       columns = {columns.end, columns.end + std::min(share.group, weights.cols - columns.end)};
       if (Result<void> ok = quantize_group(g, share.bits, columns, *sequence, *steps, *scales, *result); !ok)
         return std::move(ok).error();
+      meter.advance(columns.size());
+      if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
     }
   // 4 bits of each root, a half and 32 bits of each group, a place of each channel.
   result->bits += static_cast<std::uint64_t>(g) * (4 * weights.rows + 16 + 32) + 32 * weights.cols;

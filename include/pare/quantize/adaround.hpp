@@ -48,8 +48,8 @@ struct AdaRound {
   }
 
   /// Better codes for a matrix whose scales and zero points are settled. The result does not depend on the executor.
-  /// Errors: codes that are not integers with zero points, other shapes, a weight that is not finite, a moment of other
-  /// channels or without tokens, options out of range, out_of_memory.
+  /// Reports its progress. Errors: codes that are not integers with zero points, other shapes, a weight that is not
+  /// finite, a moment of other channels or without tokens, options out of range, out_of_memory, cancelled.
   template <class Real>
   Result<AdaRoundResult> refine(CodedMatrix start, MatrixView<const float> weights, const SecondMoment<Real>& moment,
                                 const Options& options = {}) const {
@@ -66,16 +66,19 @@ struct AdaRound {
       if (!rows) return std::move(rows).error();
       panels.push_back({*std::move(rows)});
     }
+    ProgressMeter meter(options.progress, panels.size() * static_cast<std::size_t>(iterations));
     options.executor(panels.size(), [&](std::size_t p) {
       Rows& panel = panels[p];
       panel.nearest_loss = panel.rows.rounded_error(*covariance);
-      for (int i = 0; i < iterations; ++i) {
+      for (int i = 0; i < iterations && !meter.cancelled(); ++i) {
         panel.rows.differentiate(*covariance);
         step(panel.rows.weights(), i);
+        meter.advance(1);
       }
       panel.loss = panel.rows.rounded_error(*covariance);
       panel.rows.store(result.matrix);
     });
+    if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
     for (const Rows& panel : panels) {
       result.nearest_loss += panel.nearest_loss;
       result.loss += panel.loss;

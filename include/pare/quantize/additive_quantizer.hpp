@@ -40,8 +40,8 @@ struct AdditiveQuantizer {
 
   /// The start: scales are the rows' norms, and each codebook holds the clusters of what those before it leave of the
   /// scaled groups; fewer groups than vectors leave vectors of zeros. Distances are computed in `Real`. O(codebooks *
-  /// start_iterations * out * in * 2^bits). Errors: weights that are not finite, a group that does not divide the
-  /// columns, options out of range, out_of_memory.
+  /// start_iterations * out * in * 2^bits). Reports its progress after each codebook. Errors: weights that are
+  /// not finite, a group that does not divide the columns, options out of range, out_of_memory, cancelled.
   template <class Real = float>
   Result<AdditiveMatrix> start(MatrixView<const float> weights, const Options& options = {}) const {
     if (codebooks == 0 || bits < 1 || bits > 16 || group == 0 || weights.cols % group != 0)
@@ -72,6 +72,7 @@ struct AdditiveQuantizer {
     const auto codes = detail::values_in<std::uint16_t>(matrix.codes_memory);
     const auto values = detail::values_in<float>(matrix.values_memory);
     std::ranges::fill(values, 0.0f);
+    ProgressMeter meter(options.progress, codebooks);
     for (std::size_t m = 0; m < codebooks && groups > 0; ++m) {
       auto points =
           random_points(std::as_const(*left).view(), std::min(groups, matrix.vectors), seed + m, options.memory);
@@ -86,13 +87,16 @@ struct AdditiveQuantizer {
         codes[i * codebooks + m] = static_cast<std::uint16_t>(code);
         for (std::size_t d = 0; d < group; ++d) (*left)(i, d) -= clusters->centers(code, d);
       }
+      meter.advance(1);
+      if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
     }
     return matrix;
   }
 
   /// Trains what `start` or another file gave, for weights [out, in] of a layer whose inputs had this moment. O(epochs
-  /// * (steps * out * in^2 + search)). Nothing depends on the executor. Errors: those of AdditiveBeamSearch, options
-  /// out of range, a loss that is not finite.
+  /// * (steps * out * in^2 + search)). Nothing depends on the executor. Reports its progress, in which
+  /// all epochs count though few may be needed. Errors: those of AdditiveBeamSearch, options out of range, a loss that
+  /// is not finite, cancelled.
   template <class Real>
   Result<AdditiveResult> train(MatrixView<const float> weights, const SecondMoment<Real>& moment, AdditiveMatrix matrix,
                                const Options& options = {}) const {
@@ -107,6 +111,7 @@ struct AdditiveQuantizer {
     if (!books) return std::move(books).error();
     auto scales = detail::Adam::create(gradient->scales().size(), learning_rate, options.memory);
     if (!scales) return std::move(scales).error();
+    ProgressMeter meter(options.progress, static_cast<std::uint64_t>(epochs) * static_cast<std::uint64_t>(steps));
     double least = std::numeric_limits<double>::infinity();
     for (;; ++result.epochs) {
       for (int step = 0; step < steps; ++step) {
@@ -122,19 +127,22 @@ struct AdditiveQuantizer {
         }
         books->update(detail::values_in<float>(result.matrix.values_memory), gradient->values());
         scales->update(detail::values_in<float>(result.matrix.scales_memory), gradient->scales());
+        meter.advance(1);
+        if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
       }
       if (Result<void> ok = AdditiveBeamSearch{.beam = beam}(weights, moment, result.matrix, options); !ok)
         return std::move(ok).error();
     }
   }
 
-  /// Starts and trains.
+  /// Starts and trains; the start is the first tenth of the progress.
   template <class Real>
   Result<AdditiveResult> operator()(MatrixView<const float> weights, const SecondMoment<Real>& moment,
                                     const Options& options = {}) const {
-    auto matrix = start(weights, options);
+    const ProgressPart starting(options.progress, 0.0, 0.1), training(options.progress, 0.1, 1.0);
+    auto matrix = start(weights, {options.executor, options.memory, starting});
     if (!matrix) return std::move(matrix).error();
-    return train(weights, moment, *std::move(matrix), options);
+    return train(weights, moment, *std::move(matrix), {options.executor, options.memory, training});
   }
 
  private:

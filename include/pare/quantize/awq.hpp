@@ -42,8 +42,9 @@ struct Awq {
   std::size_t group = 128;   ///< columns of a row that share a scale; 0: all of them. A Scheme's grid has its own.
 
   /// The scales of the least loss, the first of equals, for layers [out, in] and the mean magnitude of each input
-  /// channel. Keeps a copy of all layers as scratch. Errors: weights that are not finite, magnitudes that are not
-  /// finite and at least 0, numbers that do not fit together, a loss that was never finite, what the loss returns.
+  /// channel. Keeps a copy of all layers as scratch. Reports its progress. Errors: weights that are not finite,
+  /// magnitudes that are not finite and at least 0, numbers that do not fit together, a loss that was never finite,
+  /// what the loss returns, cancelled.
   template <Grid G>
   Result<AwqScales> search(const G& grid, SharedInput layers, std::span<const float> magnitudes, AwqLoss loss,
                            const Options& options = {}) const {
@@ -66,6 +67,7 @@ struct Awq {
     }
     const std::vector<MatrixView<const float>> views(rounded.begin(), rounded.end());
 
+    ProgressMeter meter(options.progress, best.losses.size());
     double least = std::numeric_limits<double>::infinity();
     for (std::size_t step = 0; step < best.losses.size(); ++step) {
       const double ratio = static_cast<double>(step) / steps;
@@ -80,6 +82,8 @@ struct Awq {
         least = *reached;
         best.ratio = ratio;
       }
+      meter.advance(1);
+      if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
     }
     if (!(least < std::numeric_limits<double>::infinity()))
       return Error{ErrorCode::invalid_argument, "pare: AWQ's loss is not a finite number at any ratio"};

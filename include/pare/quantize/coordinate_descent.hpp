@@ -25,8 +25,9 @@ struct CoordinateDescent {
 
   /// Changes `matrix`, which quantizes `weights` [out, in]; returns the squared error of all outputs summed over the
   /// tokens of the moment. O(out * in^2) for each round, and a few rows of doubles of scratch for each task. The result
-  /// does not depend on the executor. Errors: shapes that differ, weights or values of codes that are not finite, codes
-  /// with offsets or a tensor scale, out_of_memory.
+  /// does not depend on the executor. Reports its progress; when cancelled, some rows are bettered and others not.
+  /// Errors: shapes that differ, weights or values of codes that are not finite, codes with offsets or a tensor scale,
+  /// out_of_memory, cancelled.
   template <Grid G, class Real>
   Result<double> operator()(const G& grid, MatrixView<const float> weights, const SecondMoment<Real>& moment,
                             CodedMatrix& matrix, const Options& options = {}) const {
@@ -48,7 +49,9 @@ struct CoordinateDescent {
     if (!scratch) return std::move(scratch).error();
     auto losses = Array<double>::create(weights.rows, options.memory);
     if (!losses) return std::move(losses).error();
+    ProgressMeter meter(options.progress, tasks * static_cast<std::size_t>(most_rounds()));
     options.executor(tasks, [&](std::size_t task) {
+      if (meter.cancelled()) return;
       const std::size_t begin = task * panel, count = std::min(panel, weights.rows - begin);
       double* memory = scratch->row(begin).data();
       const Rows rows{.begin = begin,
@@ -56,14 +59,17 @@ struct CoordinateDescent {
                       .gradients = {memory + panel * channels, count, channels},
                       .units = {memory + 2 * panel * channels, count, channels},
                       .systems = {memory + 3 * panel * channels, count, groups * (groups + 1)}};
-      descend(grid, weights, moment, matrix, rows, losses->values());
+      descend(grid, weights, moment, matrix, rows, losses->values(), meter);
     });
+    if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
     double total = 0.0;
     for (const double loss : *losses) total += loss;
     return total;
   }
 
  private:
+  [[nodiscard]] int most_rounds() const noexcept { return std::max(rounds, 1); }
+
   /// Some rows of a layer: the errors of their weights, and half the derivative of their loss by each weight.
   struct Rows {
     std::size_t begin;
@@ -72,24 +78,26 @@ struct CoordinateDescent {
 
   template <Grid G, class Real>
   void descend(const G& grid, MatrixView<const float> weights, const SecondMoment<Real>& moment, CodedMatrix& matrix,
-               const Rows& rows, std::span<double> losses) const {
+               const Rows& rows, std::span<double> losses, ProgressMeter& meter) const {
     // One scale cannot serve a row's own fit when other rows have it too; a power of two would be missed by rounding.
     const bool scales_fit = fit_scales && matrix.block.rows == 1 && matrix.column_groups().empty() &&
                             matrix.scale_type != ScaleType::float8_e8m0;
-    for (int round = 0; round < std::max(rounds, 1); ++round) {
+    int round = 0;
+    for (bool changed = true; changed && round < most_rounds() && !meter.cancelled(); ++round) {
       measure(weights, moment, matrix, rows, losses);
       if (scales_fit) {
         refit(weights, moment, matrix, rows);
         measure(weights, moment, matrix, rows, losses);
       }
-      bool changed = false;
+      changed = false;
       for (std::size_t i = 0; i < rows.errors.rows; ++i)
         for (int sweep = 0; sweep < sweeps; ++sweep) {
           if (!sweep_row(grid, moment, matrix, rows, i)) break;
           changed = true;
         }
-      if (!changed) break;
+      meter.advance(1);
     }
+    meter.advance(static_cast<std::uint64_t>(most_rounds() - round));
     measure(weights, moment, matrix, rows, losses);
   }
 

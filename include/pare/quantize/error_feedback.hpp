@@ -65,6 +65,13 @@ struct Span {
   [[nodiscard]] constexpr std::size_t size() const noexcept { return end - begin; }
 };
 
+/// The share of an error feedback's time that goes into factoring the Hessian: multiplications in double take twice as
+/// long as those in float.
+constexpr double factoring_share(Shape weights) noexcept {
+  const auto rows = static_cast<double>(weights.rows), cols = static_cast<double>(weights.cols);
+  return weights.cols == 0 ? 0.0 : 4.0 * cols / (4.0 * cols + 3.0 * rows);
+}
+
 /// What becomes of the weights of channels that never fired.
 enum class SilentChannels {
   dropped,  ///< 0
@@ -77,7 +84,7 @@ enum class SilentChannels {
 class ErrorFeedback {
  public:
   /// `order` names every column once, or is empty for the columns as they stand. Errors: other numbers of channels, no
-  /// samples, weights that are not finite, those of inverse_factor.
+  /// samples, weights that are not finite, those of inverse_factor. Reports its progress up to factoring_share.
   template <class Real>
   static Result<ErrorFeedback> create(MatrixView<const float> weights, const SecondMoment<Real>& moment,
                                       Damping damping, std::span<const std::uint32_t> order, SilentChannels silent,
@@ -86,7 +93,8 @@ class ErrorFeedback {
     // GPTQ multiplies the moment by 2 / samples before it counts silent channels as 1.
     const bool dropped = silent == SilentChannels::dropped;
     damping.silent = dropped ? static_cast<double>(moment.samples()) / 2.0 : 0.0;
-    auto factor = inverse_factor(moment.sum(), damping, order, options.memory, options.executor);
+    const ProgressPart progress(options.progress, 0.0, factoring_share(weights.shape()));
+    auto factor = inverse_factor(moment.sum(), damping, order, options.memory, options.executor, progress);
     if (!factor) return std::move(factor).error();
     auto upper = Matrix<float>::copy(std::as_const(factor->upper).view(), options.memory);
     if (!upper) return std::move(upper).error();
@@ -184,7 +192,7 @@ class FeedbackSteps {
     if (!scratch) return std::move(scratch).error();
     auto losses = Array<double>::create(tasks, options.memory);
     if (!losses) return std::move(losses).error();
-    return FeedbackSteps(feedback, height, *std::move(scratch), *std::move(losses), options.executor);
+    return FeedbackSteps(feedback, height, *std::move(scratch), *std::move(losses), options);
   }
 
   [[nodiscard]] MatrixView<const float> weights() const noexcept { return feedback_->weights(); }
@@ -192,17 +200,23 @@ class FeedbackSteps {
   /// Quantizes some columns; quantizer(task) returns what ErrorFeedback::quantize takes.
   template <class Quantizer>
   void quantize(Span places, Quantizer&& quantizer) {
-    executor_(losses_.size(), [&](std::size_t task) { quantize(task, places, quantizer(task)); });
+    options_.executor(losses_.size(), [&](std::size_t task) { quantize(task, places, quantizer(task)); });
   }
-  /// Quantizes all columns, `width` of them at a time.
+  /// Quantizes all columns, `width` of them at a time. Error: cancelled.
   template <class Quantizer>
-  void quantize_all(std::size_t width, Quantizer&& quantizer) {
-    executor_(losses_.size(), [&](std::size_t task) {
+  Result<void> quantize_all(std::size_t width, Quantizer&& quantizer) {
+    const ProgressPart progress(options_.progress, factoring_share(weights().shape()), 1.0);
+    ProgressMeter meter(progress, weights().cols * losses_.size());
+    options_.executor(losses_.size(), [&](std::size_t task) {
       auto&& columns = quantizer(task);
       const std::size_t count = weights().cols, step = std::min(width, count);
-      for (std::size_t begin = 0; begin < count; begin += step)
-        quantize(task, {begin, begin + std::min(step, count - begin)}, columns);
+      for (std::size_t begin = 0; begin < count && !meter.cancelled(); begin += step) {
+        const Span places{begin, begin + std::min(step, count - begin)};
+        quantize(task, places, columns);
+        meter.advance(places.size());
+      }
     });
+    return meter.status();
   }
 
   /// The sum of all squared errors in the outputs so far. Error: weights that left the range of float.
@@ -215,12 +229,12 @@ class FeedbackSteps {
 
  private:
   FeedbackSteps(ErrorFeedback& feedback, std::size_t height, Matrix<float> scratch, Array<double> losses,
-                const Executor& executor)
+                const Options& options)
       : feedback_(&feedback),
         height_(height),
         scratch_(std::move(scratch)),
         losses_(std::move(losses)),
-        executor_(executor) {}
+        options_(options) {}
 
   /// Nothing more where a loss is not finite.
   template <class Columns>
@@ -234,7 +248,7 @@ class FeedbackSteps {
   std::size_t height_;
   Matrix<float> scratch_;
   Array<double> losses_;
-  Executor executor_;
+  Options options_;
 };
 
 }  // namespace detail

@@ -37,9 +37,9 @@ struct Gptq {
   /// The codes of weights [out, in] for a layer whose inputs had this moment. Scales are fitted to the weights as they
   /// are when their group is reached; where a row is one group, to the weights given. Weights of channels that never
   /// fired become 0. O(out * in^2 + in^3); 4 * (2 * out * in + in^2) bytes besides those of inverse_factor, which are
-  /// free again by then. Rows are tasks of the executor, on which the result does not depend. Errors: shapes that
-  /// differ, weights that are not finite, no samples, a moment that is not positive definite with all the damping
-  /// allowed, a block of 0, an order that is none, out_of_memory.
+  /// free again by then. Rows are tasks of the executor, on which the result does not depend. Reports its progress.
+  /// Errors: shapes that differ, weights that are not finite, no samples, a moment that is not positive definite with
+  /// all the damping allowed, a block of 0, an order that is none, out_of_memory, cancelled.
   template <Grid G, class Real>
   Result<GptqResult> operator()(const G& grid, MatrixView<const float> weights, const SecondMoment<Real>& moment,
                                 const Options& options = {}) const;
@@ -115,7 +115,7 @@ Result<GptqResult> Gptq::operator()(const G& grid, MatrixView<const float> weigh
   };
   auto steps = detail::FeedbackSteps::create(*feedback, block, unit, options);
   if (!steps) return std::move(steps).error();
-  steps->quantize_all(block, quantizer);
+  if (Result<void> ok = steps->quantize_all(block, quantizer); !ok) return std::move(ok).error();
   const auto loss = steps->loss();
   if (!loss) return loss.error();
   return GptqResult{*std::move(matrix), *loss, feedback->damping()};

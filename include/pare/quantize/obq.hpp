@@ -30,8 +30,9 @@ struct Obq {
   std::size_t parallel_rows = 8;  ///< rows that may be worked on at once
 
   /// The codes of a matrix [out, in], the scales being those of the weights as they are. Channels that never fired and
-  /// are not damped count as weights of 0. The result does not depend on the executor. Errors: a weight that is not
-  /// finite, a moment of other channels or without samples, a Hessian that cannot be inverted, out_of_memory.
+  /// are not damped count as weights of 0. The result does not depend on the executor. Reports its progress. Errors:
+  /// a weight that is not finite, a moment of other channels or without samples, a Hessian that cannot be inverted,
+  /// out_of_memory, cancelled.
   template <Grid G, class Real>
   Result<ObqResult> operator()(const G& grid, MatrixView<const float> weights, const SecondMoment<Real>& moment,
                                const Options& options = {}) const {
@@ -54,16 +55,19 @@ struct Obq {
     auto losses = Array<double>::create(weights.rows, options.memory);
     if (!losses) return std::move(losses).error();
     const float reach = half_gap(grid.format());
+    ProgressMeter meter(options.progress, weights.rows);
     options.executor(tasks, [&](std::size_t task) {
-      for (std::size_t r = task; r < weights.rows; r += tasks) {
+      for (std::size_t r = task; r < weights.rows && !meter.cancelled(); r += tasks) {
         const std::span<Weight> row = rows->row(task);
         for (std::size_t c = 0; c < n; ++c) {
           const bool dead = inverse->dead[c];
           row[c] = {dead ? 0.0 : static_cast<double>(weights(r, c)), 0.0, 0.0, c, false};
         }
         (*losses)[r] = round_row(grid, r, reach, row, inverse->matrix, matrices->row(task), result.matrix);
+        meter.advance(1);
       }
     });
+    if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
     for (const double loss : *losses) result.loss += loss;
     return result;
   }

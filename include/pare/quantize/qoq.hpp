@@ -57,7 +57,7 @@ struct Qoq {
   }
 
   /// The codes of weights [out, in] for a layer whose inputs had this moment, as Gptq finds them, scales fitted before
-  /// anything is rounded. Complexity, memory and errors as Gptq's, and those above.
+  /// anything is rounded. Complexity, memory, progress and errors as Gptq's, and those above.
   template <class Real>
   Result<QoqResult> operator()(MatrixView<const float> weights, const SecondMoment<Real>& moment,
                                const Options& options = {}) const {
@@ -78,7 +78,7 @@ struct Qoq {
     };
     auto steps = detail::FeedbackSteps::create(*feedback, block, 1, options);
     if (!steps) return std::move(steps).error();
-    steps->quantize_all(block, quantizer);
+    if (Result<void> ok = steps->quantize_all(block, quantizer); !ok) return std::move(ok).error();
     const auto loss = steps->loss();
     if (!loss) return loss.error();
     return QoqResult{std::move(levels->matrix), std::move(levels->channels), *loss, feedback->damping()};

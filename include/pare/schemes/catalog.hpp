@@ -29,10 +29,13 @@ using Int4Group32F16 = Scheme<4, Symmetric, PerGroup<32>, f16>;
 using Int4AsymChannel = Scheme<4, Asymmetric, PerChannel>;
 using Int4AsymGroup32 = Scheme<4, Asymmetric, PerGroup<32>>;
 using Int4AsymGroup128 = Scheme<4, Asymmetric, PerGroup<128>>;
+using Int4AsymGroup64F16 = Scheme<4, Asymmetric, PerGroup<64>, f16>;
 using Int3Group32 = Scheme<3, Symmetric, PerGroup<32>>;
 using Int3AsymGroup32 = Scheme<3, Asymmetric, PerGroup<32>>;
+using Int3AsymGroup64F16 = Scheme<3, Asymmetric, PerGroup<64>, f16>;
 using Int2Group32 = Scheme<2, Symmetric, PerGroup<32>>;
 using Int2AsymGroup32 = Scheme<2, Asymmetric, PerGroup<32>>;
+using Int2AsymGroup64F16 = Scheme<2, Asymmetric, PerGroup<64>, f16>;
 using NF4Group32 = Scheme<nf4, Symmetric, PerGroup<32>>;
 using NF4Group64 = Scheme<nf4, Symmetric, PerGroup<64>>;
 using MXFP4 = Scheme<e2m1, Symmetric, PerGroup<32>, e8m0>;
@@ -62,9 +65,10 @@ using Catalog =
     SchemeList<catalog::Int8Tensor, catalog::Int8Channel, catalog::Int8Group32, catalog::Int8AsymChannel,
                catalog::Int8AsymGroup32, catalog::Int6Group32, catalog::Int5Group32, catalog::Int4Channel,
                catalog::Int4Group32, catalog::Int4Group128, catalog::Int4Group32F16, catalog::Int4AsymChannel,
-               catalog::Int4AsymGroup32, catalog::Int4AsymGroup128, catalog::Int3Group32, catalog::Int3AsymGroup32,
-               catalog::Int2Group32, catalog::Int2AsymGroup32, catalog::NF4Group32, catalog::NF4Group64, catalog::MXFP4,
-               catalog::MXFP8, catalog::MXFP8E5M2, catalog::FP8Tensor, catalog::FP8Channel, catalog::FP8Block128,
+               catalog::Int4AsymGroup32, catalog::Int4AsymGroup128, catalog::Int4AsymGroup64F16, catalog::Int3Group32,
+               catalog::Int3AsymGroup32, catalog::Int3AsymGroup64F16, catalog::Int2Group32, catalog::Int2AsymGroup32,
+               catalog::Int2AsymGroup64F16, catalog::NF4Group32, catalog::NF4Group64, catalog::MXFP4, catalog::MXFP8,
+               catalog::MXFP8E5M2, catalog::FP8Tensor, catalog::FP8Channel, catalog::FP8Block128,
                catalog::FP8E5M2Tensor>;
 
 /// Short names that the field uses, and the scheme each stands for.
