@@ -2,12 +2,16 @@
 
 /// Layer 6: which weights to cut away. Pruner<Metric, Structure> returns a Mask; pare::apply puts it into effect.
 #include "pare/prune/adaptive_rows.hpp"
+#include "pare/prune/channel_graph.hpp"
+#include "pare/prune/channel_groups.hpp"
 #include "pare/prune/channels_last.hpp"
 #include "pare/prune/flap.hpp"
 #include "pare/prune/global_pruner.hpp"
 #include "pare/prune/layer_densities.hpp"
+#include "pare/prune/mask_swaps.hpp"
 #include "pare/prune/n_of_m.hpp"
 #include "pare/prune/obc.hpp"
+#include "pare/prune/output_target.hpp"
 #include "pare/prune/pruner.hpp"
 #include "pare/prune/reconstruction.hpp"
 #include "pare/prune/row_importance.hpp"
