@@ -61,4 +61,16 @@ bool is_block_linear(const Config& config, std::string_view name) {
                              [&](LinearRole role) { return expected_linear(config, layer, role).name == name; });
 }
 
+std::optional<std::string> renamed(std::string_view name, const std::vector<std::size_t>& blocks) {
+  if (blocks.empty() || !name.starts_with(block_prefix)) return std::string(name);
+  const std::string_view rest = name.substr(block_prefix.size());
+  std::size_t layer = 0;
+  const auto number = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
+  if (number.ec != std::errc()) return std::string(name);
+  const auto found = std::ranges::lower_bound(blocks, layer);
+  if (found == blocks.end() || *found != layer) return {};
+  return fmt::format("{}{}{}", block_prefix, found - blocks.begin(),
+                     std::string_view(number.ptr, rest.data() + rest.size()));
+}
+
 }  // namespace llama

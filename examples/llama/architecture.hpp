@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,5 +43,9 @@ ExpectedTensor expected_vocabulary(const Config& config, std::string_view name);
 
 /// Whether this is the name of a linear layer of one of the model's blocks, that is of what quantize and prune work on.
 bool is_block_linear(const Config& config, std::string_view name);
+
+/// What a tensor is called when only these blocks are left, in ascending order, and counted anew; empty blocks: all are
+/// left. Nothing for a tensor of a block that is gone.
+std::optional<std::string> renamed(std::string_view name, const std::vector<std::size_t>& blocks);
 
 }  // namespace llama

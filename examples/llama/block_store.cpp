@@ -82,6 +82,7 @@ ordered_json describe(const QuantizedBlock::Layer& layer) {
       {"scale_type", static_cast<int>(m.scale_type)},
       {"shift_kind", static_cast<int>(m.shift_kind)},
       {"output_error", layer.output_error},
+      {"method", layer.method},
       {"weights", e.count},
       {"error",
        {e.sum_squared_error, e.sum_squared_reference, e.sum_squared_approximation, e.sum_product, e.largest_error}}};
@@ -126,7 +127,8 @@ Result<QuantizedBlock::Layer> read_layer(const io::SafetensorsFile& file, const 
   error.sum_squared_approximation = sums[2];
   error.sum_product = sums[3];
   error.largest_error = sums[4];
-  return QuantizedBlock::Layer{*std::move(matrix), error, json.at("output_error").get<double>()};
+  return QuantizedBlock::Layer{*std::move(matrix), error, json.at("output_error").get<double>(),
+                               json.at("method").get<std::string>()};
 }
 
 }  // namespace

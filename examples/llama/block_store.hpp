@@ -22,6 +22,7 @@ struct QuantizedBlock {
     pare::CodedMatrix matrix;
     pare::ErrorStatistics error;  ///< of the weights
     double output_error = 0.0;    ///< relative, of the layer's output over the calibration tokens
+    std::string method = {};      ///< of layer_methods, by which the codes were chosen
   };
   std::map<std::string, Layer, std::less<>> layers;
   std::map<std::string, std::vector<float>, std::less<>> floats;

@@ -5,13 +5,16 @@
 #include <array>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 
 #include "io/json.hpp"
 #include "llama/block_runner.hpp"
-#include "pare/calibration/calibration.hpp"
-#include "pare/quantize/quantize.hpp"
+#include "llama/channel_folding.hpp"
+#include "llama/layer_methods.hpp"
+#include "llama/output_target.hpp"
+#include "pare/quantize/output_error.hpp"
 
 namespace llama {
 using pare::AnyGrid;
@@ -24,71 +27,43 @@ using pare::Result;
 
 namespace {
 
-/// What is known of the input that some layers share.
-struct InputStatistics {
-  pare::SecondMoment<double> moment;
-  pare::ChannelStatistics channels;
-
-  static Result<InputStatistics> create(std::size_t size) {
-    auto moment = pare::SecondMoment<double>::create(size);
-    if (!moment) return std::move(moment).error();
-    auto channels = pare::ChannelStatistics::create(size);
-    if (!channels) return std::move(channels).error();
-    return InputStatistics{*std::move(moment), *std::move(channels)};
-  }
-  Result<void> add(MatrixView<const float> tokens, const Options& options) {
-    if (auto done = moment.add(tokens, options); !done) return done;
-    return channels.add(tokens, options);
-  }
-};
-
-using LayerQuantizer = Result<CodedMatrix> (*)(const AnyGrid&, MatrixView<const float>, const InputStatistics&,
-                                               const Options&);
-
-Result<CodedMatrix> round(const AnyGrid& grid, MatrixView<const float> weights, const InputStatistics&,
-                          const Options& options) {
-  return pare::RoundToNearest{}(grid, weights, options);
-}
-
-Result<CodedMatrix> clip(const AnyGrid& grid, MatrixView<const float> weights, const InputStatistics&,
-                         const Options& options) {
-  return pare::RoundToNearest{}(pare::ClipSearchGrid<AnyGrid>{.base = grid}, weights, options);
-}
-
-constexpr pare::Gptq ordered_gptq{
-    .damping = {.retries = 10, .retry_fraction = 0.1}, .act_order = true, .static_groups = true};
-
-Result<CodedMatrix> gptq(const AnyGrid& grid, MatrixView<const float> weights, const InputStatistics& input,
-                         const Options& options) {
-  auto result = ordered_gptq(grid, weights, input.moment, options);
-  if (!result) return std::move(result).error();
-  return std::move(result->matrix);
-}
-
-Result<CodedMatrix> refine(const AnyGrid& grid, MatrixView<const float> weights, const InputStatistics& input,
-                           const Options& options) {
-  auto result = ordered_gptq(pare::ClipSearchGrid<AnyGrid>{.base = grid}, weights, input.moment, options);
-  if (!result) return std::move(result).error();
-  const auto error = pare::CoordinateDescent{}(grid, weights, input.moment, result->matrix, options);
-  if (!error) return error.error();
-  return std::move(result->matrix);
-}
-
 struct Method : CalibratedMethod {
-  LayerQuantizer quantize;
+  LayerChoice first, last;  ///< of those that fit the scheme the least output error decides
+  ChannelScaling scaling = ChannelScaling::none;
+  bool matches = false;  ///< whether layers aim at the float model's outputs
 };
 
 constexpr std::array methods = {
-    Method{{"rtn", "each weight to the nearest code"}, round},
-    Method{{"mse", "the same, with the clipped range of least error for each group"}, clip},
-    Method{{"gptq", "GPTQ in the order of activations, with static groups"}, gptq},
-    Method{{"refined", "GPTQ with clipped ranges, then coordinate descent on codes and scales"}, refine},
+    Method{{"rtn", "each weight to the nearest code", false}, LayerChoice::rtn, LayerChoice::rtn},
+    Method{{"mse", "the same, with the clipped range of least error for each group", false},
+           LayerChoice::mse,
+           LayerChoice::mse},
+    Method{{"gptq", "GPTQ in the order of activations, with static groups"}, LayerChoice::gptq, LayerChoice::gptq},
+    Method{{"refined", "GPTQ with clipped ranges, then coordinate descent on codes and scales"},
+           LayerChoice::refined,
+           LayerChoice::refined},
+    Method{{"matched", "refined, for weights that make up for the error of the layers before"},
+           LayerChoice::refined,
+           LayerChoice::refined,
+           ChannelScaling::none,
+           true},
+    Method{{"auto", "matched, but for each layer whichever of mse, awq's clipping, gptq and refined errs least"},
+           LayerChoice::mse,
+           LayerChoice::refined,
+           ChannelScaling::none,
+           true},
+    Method{{"awq", "AWQ's channel scales, folded into norms and layers before, and its clipped ranges"},
+           LayerChoice::clip,
+           LayerChoice::clip,
+           ChannelScaling::awq},
+    Method{{"smoothquant", "SmoothQuant's channel scales, folded into norms; each weight to the nearest code"},
+           LayerChoice::rtn,
+           LayerChoice::rtn,
+           ChannelScaling::smooth_quant},
+    Method{{"hqq", "HQQ's real zero points, fitted to the weights alone; with --layout hqq or float32", false},
+           LayerChoice::hqq,
+           LayerChoice::hqq},
 };
-
-/// Layers that share an input, in the order of execution.
-constexpr std::array<std::span<const LinearRole>, 4> stages = {
-    std::span(linear_roles).subspan(0, 3), std::span(linear_roles).subspan(3, 1), std::span(linear_roles).subspan(4, 2),
-    std::span(linear_roles).subspan(6, 1)};
 
 std::shared_ptr<const std::vector<float>> values_of(const CodedMatrix& matrix) {
   std::vector<float> values;
@@ -98,96 +73,194 @@ std::shared_ptr<const std::vector<float>> values_of(const CodedMatrix& matrix) {
   return std::make_shared<const std::vector<float>>(std::move(values));
 }
 
+/// The sequences on their way through the float model and through the quantized one.
+struct Paths {
+  std::vector<Stream> exact;  ///< empty where the method does not ask for them
+  std::vector<Stream> quantized;
+};
+
+/// A block as it is in the files, and what has become of it.
+struct BlockPair {
+  Block exact, quantized;
+};
+
+/// What enters the layers of a stage, and what their outputs will be added to.
+struct StageTokens {
+  std::vector<float> inputs, residual;
+
+  [[nodiscard]] LayerTokens view(std::size_t in, std::size_t hidden) const {
+    const std::size_t tokens = inputs.size() / in;
+    return {{inputs.data(), tokens, in}, {residual.data(), tokens, hidden}};
+  }
+};
+
 /// Quantizes the layers of one block after the other.
 class BlockQuantizer {
  public:
   BlockQuantizer(const WeightFiles& files, const Config& config, const AnyGrid& grid, const Method& method,
-                 std::vector<Stream>& streams, pare::Executor executor)
+                 Paths& paths, pare::Executor executor)
       : files_(files),
         config_(config),
         grid_(grid),
         method_(method),
-        streams_(streams),
-        runner_(config, streams, executor),
+        paths_(paths),
+        runner_(config, paths.quantized, executor),
         options_{.executor = executor} {}
 
-  Result<QuantizedBlock> quantize(std::size_t index, Block& block) {
+  Result<QuantizedBlock> quantize(std::size_t index, BlockPair& block) {
     QuantizedBlock result;
+    if (auto done = scale_channels(index, block.quantized); !done) return std::move(done).error();
+    if (method_.scaling != ChannelScaling::none) {
+      result.floats.emplace(expected_attention_norm(config_, index).name, block.quantized.attention_norm);
+      result.floats.emplace(expected_mlp_norm(config_, index).name, block.quantized.mlp_norm);
+    }
     for (const std::span<const LinearRole> stage : stages) {
-      auto input = gather(index, block, stage.front());
-      if (!input) return std::move(input).error();
+      OutputTarget target = output_target(index, stage.front());
+      const auto input = gather(index, block, stage.front(), target);
+      if (!input) return input.error();
       for (const LinearRole role : stage) {
         const std::string name = expected_linear(config_, index, role).name;
-        auto layer = quantize_layer(block[role].floats()->view(), *input);
-        if (!layer)
-          return Error{layer.error().code,
-                       fmt::format("{}: tensor {}: {}", files_.name(), io::quote(name), layer.error().message)};
-        replace(block[role], layer->matrix);
+        auto layer = quantize_layer(role, block.quantized[role].floats()->view(), *input, target);
+        if (!layer) return fault(name, layer.error());
+        replace(block.quantized[role], layer->matrix);
         result.layers.emplace(name, *std::move(layer));
       }
     }
     return result;
   }
 
-  /// Puts finished layers in place of the block's own.
+  /// Puts finished layers and norms in place of the block's own.
   Result<void> restore(std::size_t index, const QuantizedBlock& finished, Block& block) const {
+    const auto missing = [&](const std::string& name) {
+      return Error{ErrorCode::corrupt_data, fmt::format("the finished block {} has no {}", index, io::quote(name))};
+    };
     for (const LinearRole role : linear_roles) {
       const std::string name = expected_linear(config_, index, role).name;
       const auto found = finished.layers.find(name);
-      if (found == finished.layers.end() || found->second.matrix.shape != block[role].shape())
-        return Error{ErrorCode::corrupt_data, fmt::format("the finished block {} has no {}", index, io::quote(name))};
+      if (found == finished.layers.end() || found->second.matrix.shape != block[role].shape()) return missing(name);
       replace(block[role], found->second.matrix);
     }
-    return {};
+    if (method_.scaling == ChannelScaling::none) return {};
+    const auto restore_norm = [&](const std::string& name, std::vector<float>& norm) -> Result<void> {
+      const auto found = finished.floats.find(name);
+      if (found == finished.floats.end() || found->second.size() != norm.size()) return missing(name);
+      norm = found->second;
+      return {};
+    };
+    auto done = restore_norm(expected_attention_norm(config_, index).name, block.attention_norm);
+    if (!done) return done;
+    return restore_norm(expected_mlp_norm(config_, index).name, block.mlp_norm);
   }
 
   /// Takes all sequences through a block.
-  Result<void> advance(const Block& block) {
-    for (Stream& stream : streams_)
-      if (auto done = runner_.run(block, stream, ignore_inputs); !done) return done;
+  Result<void> advance(const BlockPair& block) {
+    for (Stream& stream : paths_.quantized)
+      if (auto done = runner_.run(block.quantized, stream, ignore_inputs); !done) return done;
+    for (Stream& stream : paths_.exact)
+      if (auto done = runner_.run(block.exact, stream, ignore_inputs); !done) return done;
     return {};
   }
 
  private:
-  /// What enters the layers of one stage, by the block as it is.
-  Result<InputStatistics> gather(std::size_t index, const Block& block, LinearRole first) {
-    auto input = InputStatistics::create(expected_linear(config_, index, first).shape[1]);
-    if (!input) return input;
-    Result<void> added;
-    std::vector<float> sample;
-    const auto observe = [&](LinearRole role, MatrixView<const float> tokens) {
+  [[nodiscard]] std::size_t inputs_of(std::size_t index, LinearRole role) const {
+    return expected_linear(config_, index, role).shape[1];
+  }
+  [[nodiscard]] Error fault(const std::string& name, const Error& error) const {
+    return {error.code, fmt::format("{}: tensor {}: {}", files_.name(), io::quote(name), error.message)};
+  }
+  [[nodiscard]] OutputTarget output_target(std::size_t index, LinearRole first) const {
+    if (!method_.matches) return {0, 0};
+    const bool residual = first == LinearRole::output || first == LinearRole::down;
+    return {inputs_of(index, first), residual ? config_.hidden_size : 0};
+  }
+
+  /// Folds scales of the input channels into a block that is not quantized yet.
+  Result<void> scale_channels(std::size_t index, Block& block) {
+    for (std::size_t stage = 0; stage < stages.size(); ++stage) {
+      if (!scales_stage(method_.scaling, config_, stage)) continue;
+      const LinearRole first = stages[stage].front();
+      auto input = InputStatistics::create(inputs_of(index, first));
+      if (!input) return std::move(input).error();
+      StageTokens tokens;
+      for (const Stream& stream : paths_.quantized) {
+        if (auto done = observe(block, stream, first, tokens); !done) return done;
+        if (auto done = input->add(tokens.view(inputs_of(index, first), config_.hidden_size).input, options_); !done)
+          return done;
+      }
+      if (auto done = fold_scales(method_.scaling, grid_, *input, stage, block, options_); !done)
+        return fault(expected_linear(config_, index, first).name, done.error());
+    }
+    return {};
+  }
+
+  /// Runs a block on a sequence, whose place it keeps, for what comes to the layers of one stage.
+  Result<void> observe(const Block& block, const Stream& stream, LinearRole first, StageTokens& tokens) {
+    tokens.inputs.clear();
+    tokens.residual.clear();
+    scratch_ = stream;
+    return runner_.run(block, scratch_, [&](LinearRole role, MatrixView<const float> input) {
       if (role != first) return;
-      for (std::size_t t = 0; t < tokens.rows; ++t)
-        sample.insert(sample.end(), tokens.row(t), tokens.row(t) + tokens.cols);
-    };
-    Stream copy;
-    for (const Stream& stream : streams_) {
-      copy = stream;
-      sample.clear();
-      if (auto done = runner_.run(block, copy, observe); !done) return std::move(done).error();
-      const std::size_t channels = input->moment.channels();
-      if (auto done = input->add({sample.data(), sample.size() / channels, channels}, options_); !done)
+      // While a layer's input is seen, the stream is what its output will be added to.
+      const auto begin = scratch_.hidden.begin() + static_cast<std::ptrdiff_t>(tokens.residual.size());
+      tokens.residual.insert(tokens.residual.end(), begin,
+                             begin + static_cast<std::ptrdiff_t>(input.rows * config_.hidden_size));
+      for (std::size_t t = 0; t < input.rows; ++t)
+        tokens.inputs.insert(tokens.inputs.end(), input.row(t), input.row(t) + input.cols);
+    });
+  }
+
+  /// What enters the layers of one stage, by the block as it is, and what they should put out.
+  Result<InputStatistics> gather(std::size_t index, const BlockPair& block, LinearRole first, OutputTarget& target) {
+    const std::size_t in = inputs_of(index, first), hidden = config_.hidden_size;
+    auto input = InputStatistics::create(in);
+    if (!input) return input;
+    StageTokens exact, quantized;
+    for (std::size_t i = 0; i < paths_.quantized.size(); ++i) {
+      if (auto done = observe(block.quantized, paths_.quantized[i], first, quantized); !done)
         return std::move(done).error();
+      if (auto done = input->add(quantized.view(in, hidden).input, options_); !done) return std::move(done).error();
+      if (!method_.matches) continue;
+      if (auto done = observe(block.exact, paths_.exact[i], first, exact); !done) return std::move(done).error();
+      target.add(exact.view(in, hidden), quantized.view(in, hidden), options_.executor);
     }
     return input;
   }
 
-  Result<QuantizedBlock::Layer> quantize_layer(MatrixView<const float> weights, const InputStatistics& input) const {
-    auto matrix = method_.quantize(grid_, weights, input, options_);
-    if (!matrix) return std::move(matrix).error();
-    QuantizedBlock::Layer layer{*std::move(matrix), {}, 0.0};
-    const auto values = values_of(layer.matrix);
-    for (std::size_t r = 0; r < weights.rows; ++r)
-      for (std::size_t c = 0; c < weights.cols; ++c) layer.error.add(weights(r, c), (*values)[r * weights.cols + c]);
-    const MatrixView<const float> approximation(values->data(), weights.rows, weights.cols);
-    const auto nothing = std::vector<float>(weights.rows * weights.cols, 0.0f);
-    const auto error = pare::output_error(weights, approximation, input.moment, options_);
-    if (!error) return error.error();
-    const auto whole =
-        pare::output_error(weights, {nothing.data(), weights.rows, weights.cols}, input.moment, options_);
+  Result<QuantizedBlock::Layer> quantize_layer(LinearRole role, MatrixView<const float> weights,
+                                               const InputStatistics& input, const OutputTarget& target) const {
+    std::vector<float> matched;
+    MatrixView<const float> wanted = weights;
+    if (method_.matches) {
+      auto found = target.weights(weights, input.moment);
+      if (!found) return std::move(found).error();
+      matched = *std::move(found);
+      wanted = {matched.data(), weights.rows, weights.cols};
+    }
+    const std::vector<float> nothing(weights.rows * weights.cols, 0.0f);
+    const auto whole = pare::output_error(wanted, {nothing.data(), weights.rows, weights.cols}, input.moment, options_);
     if (!whole) return whole.error();
-    layer.output_error = *whole > 0.0 ? std::sqrt(*error / *whole) : 0.0;
-    return layer;
+    std::optional<QuantizedBlock::Layer> best;
+    Error unfit{ErrorCode::unsupported, "no method is for such a layer"};
+    for (auto choice = static_cast<std::size_t>(method_.first); choice <= static_cast<std::size_t>(method_.last);
+         ++choice) {
+      auto matrix = layer_methods[choice].quantize(grid_, wanted, input, role, options_);
+      if (!matrix) {
+        unfit = std::move(matrix).error();
+        if (unfit.code != ErrorCode::unsupported) return unfit;
+        continue;
+      }
+      const auto values = values_of(*matrix);
+      const MatrixView<const float> approximation(values->data(), weights.rows, weights.cols);
+      const auto error = pare::output_error(wanted, approximation, input.moment, options_);
+      if (!error) return error.error();
+      const double relative = *whole > 0.0 ? std::sqrt(*error / *whole) : 0.0;
+      if (best && relative >= best->output_error) continue;
+      best = QuantizedBlock::Layer{*std::move(matrix), {}, relative, std::string(layer_methods[choice].name)};
+      for (std::size_t r = 0; r < weights.rows; ++r)
+        for (std::size_t c = 0; c < weights.cols; ++c) best->error.add(weights(r, c), approximation(r, c));
+    }
+    if (!best) return unfit;
+    return *std::move(best);
   }
 
   static void replace(Linear& linear, const CodedMatrix& matrix) {
@@ -198,9 +271,10 @@ class BlockQuantizer {
   const Config& config_;
   const AnyGrid& grid_;
   const Method& method_;
-  std::vector<Stream>& streams_;
+  Paths& paths_;
   BlockRunner runner_;
   Options options_;
+  Stream scratch_;
 };
 
 }  // namespace
@@ -222,23 +296,26 @@ Result<void> quantize_blocks(const WeightFiles& files, const Config& config, con
   if (auto floats = files.require_floats(); !floats) return floats;
   auto streams = embed_all(files, config, sequences);
   if (!streams) return std::move(streams).error();
-  BlockQuantizer quantizer(files, config, *grid, *method, *streams, executor);
+  Paths paths{.exact = {}, .quantized = *std::move(streams)};
+  if (method->matches) paths.exact = paths.quantized;
+  BlockQuantizer quantizer(files, config, *grid, *method, paths, executor);
   for (std::size_t index = 0; index < config.layers; ++index) {
-    auto block = load_block(files, config, index);
-    if (!block) return std::move(block).error();
+    auto loaded = load_block(files, config, index);
+    if (!loaded) return std::move(loaded).error();
+    BlockPair block{*loaded, *loaded};
     if (store.has(index)) {
       const auto finished = store.load(index);
       if (!finished) return finished.error();
-      if (auto done = quantizer.restore(index, *finished, *block); !done) return done;
+      if (auto done = quantizer.restore(index, *finished, block.quantized); !done) return done;
     } else {
-      const auto finished = quantizer.quantize(index, *block);
+      const auto finished = quantizer.quantize(index, block);
       if (!finished) return finished.error();
       if (auto done = store.save(index, *finished); !done) return done;
     }
     for (const LinearRole role : linear_roles)
       if (const auto tensor = files.read(expected_linear(config, index, role).name)) files.release(tensor->bytes);
     if (index + 1 < config.layers)
-      if (auto done = quantizer.advance(*block); !done) return done;
+      if (auto done = quantizer.advance(block); !done) return done;
     progress(index + 1, config.layers);
   }
   return {};

@@ -23,14 +23,16 @@ struct CalibratedQuantization {
 struct CalibratedMethod {
   std::string_view name;
   std::string_view summary;
+  bool calibrates = true;  ///< whether it needs sequences
 };
 const std::vector<CalibratedMethod>& calibrated_methods();
 
 /// Quantizes a model block by block, and within a block layer by layer in the order of execution, each with the inputs
-/// that the quantized layers before it give. Finished blocks go to `store`, and those that are there are not computed
-/// again. Reads one block at a time; holds the hidden states of all tokens and the second moment of one layer's input.
-/// `progress` is told the blocks done. Errors: an unknown scheme or method, those of the files and of the method, by
-/// the names of file and tensor.
+/// that the quantized layers before it give. Finished blocks go to `store`, norms included that took scales in, and
+/// those that are there are not computed again. Reads one block at a time; holds the hidden states of all tokens and
+/// the second moment of one layer's input; for methods that match the float model's outputs, those of the float model
+/// too, and a second matrix of the moment's size. `progress` is told the blocks done. Errors: an unknown scheme or
+/// method, those of the files and of the method, by the names of file and tensor.
 pare::Result<void> quantize_blocks(const WeightFiles& files, const Config& config, const CalibratedQuantization& how,
                                    const std::vector<Sequence>& sequences, const BlockStore& store,
                                    pare::Executor executor, io::ProgressCallback progress);

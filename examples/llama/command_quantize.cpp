@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "llama/calibrated_quantization.hpp"
@@ -21,9 +22,10 @@ namespace {
 
 constexpr std::string_view gguf_prefix = "gguf:";
 
-/// The block that a linear layer, "model.layers.N. ...", belongs to.
-std::size_t block_of(std::string_view name) {
+/// The block that a tensor, "model.layers.N. ...", belongs to; nothing for those outside the blocks.
+std::optional<std::size_t> block_of(std::string_view name) {
   constexpr std::string_view prefix = "model.layers.";
+  if (!name.starts_with(prefix)) return std::nullopt;
   std::size_t index = 0;
   std::from_chars(name.data() + prefix.size(), name.data() + name.size(), index);
   return index;
@@ -73,7 +75,9 @@ pare::Result<Report> quantize_with_codes(const WeightFiles& files, const Quantiz
     auto read = read_calibration(command.calibration, command.tokenizer, files, *config);
     if (!read) return std::move(read).error();
     sequences = *std::move(read);
-  } else if (command.method != "rtn" && command.method != "mse") {
+  } else if (std::ranges::any_of(calibrated_methods(), [&](const CalibratedMethod& method) {
+               return method.name == command.method && method.calibrates;
+             })) {
     return pare::Error{pare::ErrorCode::invalid_argument,
                        fmt::format("--method {} needs --calibration TEXT or --calibration-ids FILE", command.method)};
   }
@@ -82,6 +86,10 @@ pare::Result<Report> quantize_with_codes(const WeightFiles& files, const Quantiz
   if (std::ranges::find(layouts, command.layout) == layouts.end())
     return pare::Error{pare::ErrorCode::invalid_argument, fmt::format("unknown layout \"{}\"; there are gguf:TYPE, {}",
                                                                       command.layout, fmt::join(layouts, ", "))};
+  if (command.method == "hqq" && command.layout != "hqq" && command.layout != "float32")
+    return pare::Error{pare::ErrorCode::invalid_argument,
+                       fmt::format("HQQ's zero points are no integers, which --layout {} cannot hold; --layout hqq can",
+                                   command.layout)};
   if (const auto known = pare::AnyGrid::named(command.scheme); !known) return known.error();
   if (auto complete = check_weights(files, *config); !complete) return std::move(complete).error();
   if (auto unpacked = files.require_floats(); !unpacked) return std::move(unpacked).error();
@@ -106,13 +114,22 @@ pare::Result<Report> quantize_with_codes(const WeightFiles& files, const Quantiz
     index = wanted;
     return {};
   };
+  Report choices = Report::array();
   const auto codes = [&](const ListedTensor& tensor) -> pare::Result<pare::CodedMatrix> {
-    if (auto done = load(block_of(tensor.name)); !done) return std::move(done).error();
+    if (auto done = load(*block_of(tensor.name)); !done) return std::move(done).error();
     auto& layer = block.layers.at(tensor.name);
     model.tensors.push_back({.name = tensor.name, .shape = tensor.shape, .error = layer.error});
+    choices.push_back({{"method", layer.method}, {"output_error", layer.output_error}});
     return std::move(layer.matrix);
   };
-  const auto floats = [](const ListedTensor&) { return pare::Result(std::shared_ptr<const std::vector<float>>()); };
+  const auto floats = [&](const ListedTensor& tensor) -> pare::Result<std::shared_ptr<const std::vector<float>>> {
+    const auto wanted = block_of(tensor.name);
+    if (!wanted || *wanted >= config->layers) return std::shared_ptr<const std::vector<float>>();
+    if (auto done = load(*wanted); !done) return std::move(done).error();
+    const auto found = block.floats.find(tensor.name);
+    if (found == block.floats.end()) return std::shared_ptr<const std::vector<float>>();
+    return std::make_shared<const std::vector<float>>(found->second);
+  };
   const auto written = write_coded_model(files, {codes, floats}, command.layout, command.output, command.overwrite,
                                          ProgressBar("writing"));
   if (!written) return written.error();
@@ -123,6 +140,7 @@ pare::Result<Report> quantize_with_codes(const WeightFiles& files, const Quantiz
   Report report = compression_report(files, model, command.output);
   report["method"] = command.method;
   report["layout"] = command.layout;
+  for (std::size_t i = 0; i < choices.size(); ++i) report["tensors"][i].update(choices[i]);
   return report;
 }
 

@@ -57,6 +57,9 @@ struct PruneCommand {
   CalibrationData calibration;
   std::filesystem::path tokenizer;
   std::string scheme;
+  bool joint = false;  ///< zeros and codes from one Hessian
+  std::string
+      inputs;  ///< "layer" or "block": what calibration sees pruned before each layer; empty: as the metric says
   io::Overwrite overwrite = io::Overwrite::no;
 };
 /// Writes the model with pruned linear layers, packed if there is a scheme.

@@ -263,4 +263,26 @@ std::string to_json(const Config& config) {
   return fields.dump(2) + "\n";
 }
 
+Result<std::string> resize_config(const std::filesystem::path& path, const Config& config,
+                                  const std::vector<std::size_t>& blocks) {
+  const auto file = io::MappedFile::open(path);
+  if (!file) return file.error();
+  const auto bytes = file->bytes();
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (const auto valid = parse_config(text, path.string()); !valid) return valid.error();
+  auto fields = nlohmann::ordered_json::parse(text, nullptr, false);
+  fields["intermediate_size"] = config.intermediate_size;
+  fields["num_hidden_layers"] = config.layers;
+  fields["num_attention_heads"] = config.heads;
+  fields["num_key_value_heads"] = config.kv_heads;
+  fields["head_dim"] = config.head_dim;
+  const auto types = fields.find("layer_types");  // one for each layer, as newer transformers write
+  if (!blocks.empty() && types != fields.end() && types->is_array() && types->size() > blocks.back()) {
+    auto kept = nlohmann::ordered_json::array();
+    for (const std::size_t block : blocks) kept.push_back((*types)[block]);
+    *types = std::move(kept);
+  }
+  return fields.dump(2) + "\n";
+}
+
 }  // namespace llama

@@ -56,4 +56,10 @@ Config to_config(const io::Llama2cConfig& header);
 /// A config.json that parse_config reads back.
 std::string to_json(const Config& config);
 
+/// The text of a config.json with the sizes of another configuration, all else as it was; the head dimension becomes
+/// explicit. `blocks` are those of the old layers that are left, in ascending order; empty: all. Errors: those of
+/// read_config.
+pare::Result<std::string> resize_config(const std::filesystem::path& path, const Config& config,
+                                        const std::vector<std::size_t>& blocks);
+
 }  // namespace llama

@@ -76,6 +76,22 @@ std::string method_list() {
   return text;
 }
 
+std::vector<std::string> metric_names() {
+  std::vector<std::string> names;
+  for (const llama::PruningMetric& metric : llama::pruning_metrics()) names.emplace_back(metric.name);
+  return names;
+}
+
+std::string pruning_list() {
+  std::string text = "Metrics:\n";
+  for (const llama::PruningMetric& metric : llama::pruning_metrics())
+    text += fmt::format("  {:<12} {}\n", metric.name, metric.summary);
+  text += "Structures:\n";
+  for (const llama::PruningStructure& structure : llama::pruning_structures())
+    text += fmt::format("  {:<12} {}\n", structure.name, structure.summary);
+  return text;
+}
+
 void add_calibration(CLI::App* command, llama::CalibrationData& data, std::string_view who_runs) {
   CLI::Option* text =
       command->add_option("--calibration", data.text,
@@ -114,17 +130,22 @@ void add_commands(CLI::App& app, Arguments& arguments) {
   command->add_option("MODEL", arguments.prune.model, model_help)->required();
   add_output(command, arguments.prune.output, arguments.prune.overwrite);
   command->add_option("--metric", arguments.prune.pruning.metric, "What a weight is judged by")
-      ->check(CLI::IsMember({"magnitude", "wanda"}))
+      ->check(CLI::IsMember(metric_names()))
       ->capture_default_str();
-  command->add_option("--structure", arguments.prune.pruning.structure, "Where zeros may be")
-      ->check(CLI::IsMember({"unstructured", "per-layer", "2:4", "4:8"}))
+  command->add_option("--structure", arguments.prune.pruning.structure, "Where zeros may be; the list is below")
       ->capture_default_str();
   command->add_option("--sparsity", arguments.prune.pruning.sparsity, "Share to prune, if not given by the structure")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  add_calibration(command, arguments.prune.calibration, "wanda runs");
+  add_calibration(command, arguments.prune.calibration, "the metric runs");
   command->add_option("--scheme", arguments.prune.scheme, "Also quantize; the list is below");
-  command->footer(scheme_list());
+  command
+      ->add_option("--inputs", arguments.prune.inputs,
+                   "What calibration sees pruned: all layers before each (layer), or all blocks before it (block); by "
+                   "default as fits the metric")
+      ->check(CLI::IsMember({"layer", "block"}));
+  command->add_flag("--joint", arguments.prune.joint, "Choose zeros and codes together, from one Hessian");
+  command->footer(pruning_list() + scheme_list());
   command->add_option("--tokenizer", arguments.prune.tokenizer, tokenizer_help);
 
   command = add_command(app, arguments, "perplexity", "Measure how well the model predicts a text");

@@ -9,6 +9,7 @@
 
 #include "io/file.hpp"
 #include "io/quantize_file.hpp"
+#include "llama/pruned_layers.hpp"
 #include "llama/pruning.hpp"
 #include "llama/weight_files.hpp"
 #include "pare/core/executor.hpp"
@@ -20,9 +21,11 @@ namespace llama {
 /// What happens to the linear layers of the blocks on their way from one model to another. Embedding, norms and head,
 /// and tensors that are not known, stay as they are.
 struct Compression {
-  std::string scheme = {};              ///< of pare's catalog; empty to keep the dtype
-  std::optional<Pruning> pruning = {};  ///< applied before the scheme
-  ActivationNorms norms = {};           ///< for metrics that need them
+  std::string scheme = {};               ///< of pare's catalog; empty to keep the dtype
+  std::optional<Pruning> pruning = {};   ///< applied before the scheme, by a metric that needs no calibration
+  const PrunedLayers* layers = nullptr;  ///< layers that are pruned already; all others stay as they are
+  std::optional<Config> config = {};     ///< the sizes of the new model, where pruning has changed them
+  std::vector<std::size_t> blocks = {};  ///< the blocks to keep, in ascending order; empty: all
 };
 
 /// What became of one linear layer.

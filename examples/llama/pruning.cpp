@@ -3,123 +3,109 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <utility>
+#include <charconv>
+#include <system_error>
 
 #include "io/json.hpp"
-#include "llama/block_runner.hpp"
 #include "pare/prune/prune.hpp"
 
 namespace llama {
 using pare::Error;
 using pare::ErrorCode;
-using pare::MatrixView;
 using pare::Result;
 
-namespace {
+const std::vector<PruningMetric>& pruning_metrics() {
+  static const std::vector<PruningMetric> list = {
+      {.name = "magnitude", .summary = "the absolute value; of neurons and heads, what reads them", .units = true},
+      {.name = "random", .summary = "none: what every other metric must beat"},
+      {.name = "wanda", .summary = "the same times the norm of the weight's input", .inputs = true, .units = true},
+      {.name = "sparsegpt",
+       .summary = "what its removal costs, later columns making up for it",
+       .inputs = true,
+       .moment = true},
+      {.name = "obc",
+       .summary = "the same one weight at a time, all others making up for it; for some hundred columns",
+       .inputs = true,
+       .moment = true,
+       .layers = true},
+      {.name = "refined",
+       .summary = "SparseGPT's zeros improved by exchanges, least squares towards the dense model's outputs",
+       .inputs = true,
+       .moment = true,
+       .layers = true,
+       .targets = true},
+      {.name = "flap",
+       .summary = "of neurons and heads: how much their output fluctuates, times what reads it",
+       .inputs = true,
+       .weights = false,
+       .units = true},
+      {.name = "influence",
+       .summary = "of layers: how much the hidden states turn on their way through",
+       .inputs = true,
+       .weights = false,
+       .blocks = true}};
+  return list;
+}
 
-template <class Structure>
-Result<pare::Mask> make_mask_of(const Pruning& pruning, Structure structure, MatrixView<const float> weights,
-                                const std::vector<float>& norms, pare::Executor executor) {
-  if (pruning.metric == "magnitude")
-    return pare::Pruner<pare::Magnitude, Structure>{.structure = structure}(weights, {.executor = executor});
-  if (pruning.metric == "wanda")
-    return pare::Pruner<pare::Wanda, Structure>{.structure = structure}(weights, norms, {.executor = executor});
+const std::vector<PruningStructure>& pruning_structures() {
+  static const std::vector<PruningStructure> list = {
+      {"unstructured", "a share of each row's weights"},
+      {"per-layer", "a share of each layer's weights, wherever they are"},
+      {"N:M", "all but N of every M neighbours in a row, as 2:4 or 4:8"},
+      {"neurons", "a share of the neurons of each layer, which becomes smaller; needs calibration"},
+      {"heads", "a share of the key-value heads with the queries that read them; likewise"},
+      {"layers", "a share of the layers; likewise"}};
+  return list;
+}
+
+Result<PruningMetric> find_metric(std::string_view name) {
+  const auto& list = pruning_metrics();
+  const auto found = std::ranges::find(list, name, &PruningMetric::name);
+  if (found != list.end()) return *found;
+  std::string names;
+  for (const PruningMetric& metric : list) names.append(names.empty() ? "" : ", ").append(metric.name);
   return Error{ErrorCode::invalid_argument,
-               fmt::format("unknown metric {}; the known ones are magnitude, wanda", io::quote(pruning.metric))};
+               fmt::format("unknown metric {}; the known ones are {}", io::quote(name), names)};
 }
 
-/// Squares of the inputs of a block's linear layers, summed over tokens.
-class InputSquares {
- public:
-  explicit InputSquares(const Config& config) {
-    for (const LinearRole first : {LinearRole::query, LinearRole::output, LinearRole::gate, LinearRole::down})
-      sums_[static_cast<std::size_t>(first)].assign(expected_linear(config, 0, first).shape[1], 0.0);
-  }
-
-  void add(LinearRole first, MatrixView<const float> input) {
-    std::vector<double>& sums = sums_[static_cast<std::size_t>(first)];
-    for (std::size_t t = 0; t < input.rows; ++t)
-      for (std::size_t c = 0; c < input.cols; ++c) sums[c] += double{input(t, c)} * input(t, c);
-  }
-
-  /// The norms of the input that a layer reads, which may be that of a layer before it.
-  [[nodiscard]] std::vector<float> norms(LinearRole role) const {
-    std::size_t first = static_cast<std::size_t>(role);
-    while (sums_[first].empty()) --first;
-    std::vector<float> norms(sums_[first].size());
-    std::ranges::transform(sums_[first], norms.begin(), [](double sum) { return static_cast<float>(std::sqrt(sum)); });
-    return norms;
-  }
-
- private:
-  std::array<std::vector<double>, linear_names.size()> sums_;
-};
-
-/// Replaces a linear layer by its pruned self.
-Result<void> prune_linear(const Pruning& pruning, const std::vector<float>& norms, Linear& linear,
-                          pare::Executor executor) {
-  const MatrixView<const float> weights = linear.floats()->view();
-  const auto mask = make_mask(pruning, weights, norms, executor);
-  if (!mask) return mask.error();
-  auto pruned = std::make_shared<std::vector<float>>(weights.rows * weights.cols);
-  auto done = pare::apply(*mask, weights, MatrixView<float>(pruned->data(), weights.rows, weights.cols),
-                          {.executor = executor});
-  if (!done) return done;
-  linear = Linear(FloatMatrix::owning(std::move(pruned), weights.shape()));
-  return {};
+bool is_physical(std::string_view structure) noexcept {
+  return structure == "neurons" || structure == "heads" || structure == "layers";
 }
 
-}  // namespace
-
-Result<pare::Mask> make_mask(const Pruning& pruning, MatrixView<const float> weights, const std::vector<float>& norms,
-                             pare::Executor executor) {
-  if (pruning.structure == "unstructured")
-    return make_mask_of(pruning, pare::Unstructured<pare::PerRow>{pruning.sparsity}, weights, norms, executor);
-  if (pruning.structure == "per-layer")
-    return make_mask_of(pruning, pare::Unstructured<pare::PerLayer>{pruning.sparsity}, weights, norms, executor);
-  if (pruning.structure == "2:4") return make_mask_of(pruning, pare::NofM<2, 4>{}, weights, norms, executor);
-  if (pruning.structure == "4:8") return make_mask_of(pruning, pare::NofM<4, 8>{}, weights, norms, executor);
-  return Error{ErrorCode::invalid_argument,
-               fmt::format("unknown structure {}; the known ones are unstructured, per-layer, 2:4, 4:8",
-                           io::quote(pruning.structure))};
+std::optional<std::array<std::size_t, 2>> parse_n_of_m(std::string_view structure) noexcept {
+  const std::size_t colon = structure.find(':');
+  if (colon == std::string_view::npos) return {};
+  std::array<std::size_t, 2> numbers{};
+  const auto read = [](std::string_view digits, std::size_t& value) {
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    return error == std::errc() && end == digits.data() + digits.size();
+  };
+  if (!read(structure.substr(0, colon), numbers[0]) || !read(structure.substr(colon + 1), numbers[1])) return {};
+  return numbers;
 }
 
-Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config, const Pruning& pruning,
-                                  const std::vector<Sequence>& sequences, pare::Executor executor,
-                                  io::ProgressCallback progress) {
-  if (auto complete = check_weights(files, config); !complete) return std::move(complete).error();
-  if (auto floats = files.require_floats(); !floats) return std::move(floats).error();
-  auto streams = embed_all(files, config, sequences);
-  if (!streams) return std::move(streams).error();
-  BlockRunner runner(config, *streams, executor);
-  ActivationNorms norms;
-  for (std::size_t layer = 0; layer < config.layers; ++layer) {
-    auto block = load_block(files, config, layer);
-    if (!block) return std::move(block).error();
-
-    InputSquares squares(config);
-    const auto observe = [&](LinearRole first, MatrixView<const float> input) { squares.add(first, input); };
-    Stream copy;
-    for (const Stream& stream : *streams) {
-      copy = stream;
-      if (auto done = runner.run(*block, copy, observe); !done) return std::move(done).error();
-    }
-    for (const LinearRole role : linear_roles) {
-      const std::string name = expected_linear(config, layer, role).name;
-      const auto of_input = std::make_shared<const std::vector<float>>(squares.norms(role));
-      norms.emplace(name, of_input);
-      auto done = prune_linear(pruning, *of_input, (*block)[role], executor);
-      if (!done)
-        return Error{done.error().code,
-                     fmt::format("{}: tensor {}: {}", files.name(), io::quote(name), done.error().message)};
-      if (const auto tensor = files.read(name)) files.release(tensor->bytes);
-    }
-    for (Stream& stream : *streams)
-      if (auto done = runner.run(*block, stream, ignore_inputs); !done) return std::move(done).error();
-    progress(layer + 1, config.layers);
+Result<void> check_pruning(const Pruning& pruning) {
+  const auto metric = find_metric(pruning.metric);
+  if (!metric) return metric.error();
+  const auto invalid = [](std::string message) { return Error{ErrorCode::invalid_argument, std::move(message)}; };
+  if (!(pruning.sparsity >= 0 && pruning.sparsity <= 1))
+    return invalid(fmt::format("the sparsity must lie in [0, 1], it is {}", pruning.sparsity));
+  const std::string& structure = pruning.structure;
+  bool good = metric->weights;
+  if (const auto groups = parse_n_of_m(structure)) {
+    if (auto pattern = pare::AnyNofM{(*groups)[0], (*groups)[1]}.check(); !pattern) return pattern;
+  } else if (is_physical(structure)) {
+    good = structure == "layers" ? metric->blocks : metric->units;
+  } else if (structure != "unstructured" && structure != "per-layer") {
+    std::string names;
+    for (const PruningStructure& known : pruning_structures())
+      names.append(names.empty() ? "" : ", ").append(known.name);
+    return invalid(fmt::format("unknown structure {}; the known ones are {} with numbers such as 2:4",
+                               io::quote(structure), names));
   }
-  return norms;
+  if (good) return {};
+  return invalid(fmt::format("metric {} does not judge what structure {} takes away; --help says which does",
+                             pruning.metric, structure));
 }
 
 }  // namespace llama

@@ -1,40 +1,55 @@
 #pragma once
 
-#include <map>
-#include <memory>
+#include <array>
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "io/quantize_file.hpp"
-#include "llama/model.hpp"
-#include "llama/perplexity.hpp"
-#include "pare/core/executor.hpp"
 #include "pare/core/result.hpp"
-#include "pare/tensor/mask.hpp"
 
 namespace llama {
 
 /// How to prune, in the words of the command line.
 struct Pruning {
-  std::string metric = "magnitude";        ///< magnitude, wanda
-  std::string structure = "unstructured";  ///< unstructured (a share of each row), per-layer, 2:4, 4:8
+  std::string metric = "magnitude";        ///< of pruning_metrics()
+  std::string structure = "unstructured";  ///< of pruning_structures()
   double sparsity = 0.5;                   ///< the share to prune, where the structure does not fix it
 };
 
-/// For each linear layer the l2 norms of its input columns over the calibration tokens.
-using ActivationNorms = std::map<std::string, std::shared_ptr<const std::vector<float>>, std::less<>>;
+/// A metric's name, what it needs, and what --help says of it.
+struct PruningMetric {
+  std::string_view name;
+  std::string_view summary;
+  bool inputs = false;   ///< reads the norms of what enters the layer
+  bool moment = false;   ///< reads its second moment too, and moves the weights that are kept
+  bool layers = false;   ///< sees what the pruned layers of its own block give, not only the blocks before that
+  bool targets = false;  ///< asks that outputs be near those of the dense model, and not only of the dense layer
+  bool weights = true;   ///< judges single weights
+  bool units = false;    ///< judges neurons and heads
+  bool blocks = false;   ///< judges whole layers
+};
+const std::vector<PruningMetric>& pruning_metrics();
 
-/// Which weights of a linear layer to keep; `norms` is read by wanda only. Errors: an unknown metric or structure, a
-/// sparsity outside [0, 1], norms that do not fit.
-pare::Result<pare::Mask> make_mask(const Pruning& pruning, pare::MatrixView<const float> weights,
-                                   const std::vector<float>& norms, pare::Executor executor);
+/// The same for structures.
+struct PruningStructure {
+  std::string_view name;
+  std::string_view summary;
+};
+const std::vector<PruningStructure>& pruning_structures();
 
-/// Runs calibration sequences through the model block by block, each block seeing what the pruned blocks before it
-/// give, and returns the norms by the names of the linear layers. Reads one block at a time; holds the hidden states of
-/// all tokens. Sequences are cut at `window` tokens. `progress` is told the blocks done.
-pare::Result<ActivationNorms> calibrate(const WeightFiles& files, const Config& config, const Pruning& pruning,
-                                        const std::vector<Sequence>& sequences, pare::Executor executor,
-                                        io::ProgressCallback progress);
+/// The metric of that name. The error lists all of them.
+pare::Result<PruningMetric> find_metric(std::string_view name);
+
+/// Whether a structure takes whole neurons, heads or layers away, so that the model becomes smaller.
+bool is_physical(std::string_view structure) noexcept;
+
+/// N and M of a structure's name "N:M"; nothing where it is another name.
+std::optional<std::array<std::size_t, 2>> parse_n_of_m(std::string_view structure) noexcept;
+
+/// Success where a structure's name, which may be N:M, the metric and the sparsity make sense together. Errors say
+/// which does not.
+pare::Result<void> check_pruning(const Pruning& pruning);
 
 }  // namespace llama

@@ -1,12 +1,16 @@
 // Quantization by what flows into the layers: better than rounding, and taken up where it stopped.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "io/thread_pool.hpp"
+#include "llama/block_runner.hpp"
 #include "llama/calibrated_quantization.hpp"
+#include "llama/channel_folding.hpp"
 #include "tiny_model.hpp"
 
 namespace {
@@ -30,8 +34,8 @@ class Calibrated : public testing::Test {
     const auto blocks = llama::BlockStore::open(folder_ / store, {{"method", method}}, false);
     if (!blocks) return blocks.error();
     const auto progress = [](std::uint64_t, std::uint64_t) {};
-    auto done = llama::quantize_blocks(*files, tiny::config(), {.scheme = "int2-asym-g32", .method = method}, texts_,
-                                       *blocks, executor, progress);
+    auto done = llama::quantize_blocks(*files, tiny::config(), {.scheme = scheme_, .method = method}, texts_, *blocks,
+                                       executor, progress);
     if (!done) return std::move(done).error();
     std::vector<llama::QuantizedBlock> result;
     for (std::size_t i = 0; i < tiny::config().layers; ++i) {
@@ -48,48 +52,167 @@ class Calibrated : public testing::Test {
     return sum;
   }
 
+  /// The sum of the squared differences between the hidden states of the model and those of its quantized blocks.
+  double distance(const std::vector<llama::QuantizedBlock>& quantized) const {
+    const auto config = tiny::config();
+    const auto files = llama::WeightFiles::open(folder_ / "model");
+    auto exact = llama::embed_all(*files, config, texts_);
+    auto streams = *exact;
+    llama::BlockRunner runner(config, streams, pare::serial);
+    for (std::size_t i = 0; i < config.layers; ++i) {
+      auto block = llama::load_block(*files, config, i);
+      for (auto& stream : *exact) EXPECT_TRUE(runner.run(*block, stream, llama::ignore_inputs));
+      for (const llama::LinearRole role : llama::linear_roles) {
+        const pare::CodedMatrix& matrix = quantized[i].layers.at(llama::expected_linear(config, i, role).name).matrix;
+        auto values = std::make_shared<std::vector<float>>();
+        for (std::size_t k = 0; k < matrix.shape.rows * matrix.shape.cols; ++k)
+          values->push_back(matrix.value(k / matrix.shape.cols, k % matrix.shape.cols));
+        (*block)[role] = llama::Linear(llama::FloatMatrix::owning(values, matrix.shape));
+      }
+      const auto norm = [&](const std::string& name, std::vector<float>& own) {
+        if (const auto found = quantized[i].floats.find(name); found != quantized[i].floats.end()) own = found->second;
+      };
+      norm(llama::expected_attention_norm(config, i).name, block->attention_norm);
+      norm(llama::expected_mlp_norm(config, i).name, block->mlp_norm);
+      for (auto& stream : streams) EXPECT_TRUE(runner.run(*block, stream, llama::ignore_inputs));
+    }
+    double sum = 0.0;
+    for (std::size_t s = 0; s < streams.size(); ++s)
+      for (std::size_t k = 0; k < streams[s].hidden.size(); ++k) {
+        const double away = double{streams[s].hidden[k]} - double{(*exact)[s].hidden[k]};
+        sum += away * away;
+      }
+    return sum;
+  }
+  double distance(const std::string& method) {
+    const auto blocks = quantize(method, method + scheme_);
+    EXPECT_TRUE(blocks) << method << ": " << blocks.error().message;
+    return blocks ? distance(*blocks) : -1.0;
+  }
+
   const fixtures::Folder folder_;
   std::vector<llama::Sequence> texts_;
+  std::string scheme_ = "int2-asym-g32";
 };
 
 TEST_F(Calibrated, EachMethodLeavesLessErrorThanTheOneBefore) {
   double before = 1e9;
-  for (const llama::CalibratedMethod& method : llama::calibrated_methods()) {
-    if (method.name == "mse") continue;  // it lessens the error of the weights, which need not be that of the outputs
-    const auto blocks = quantize(std::string(method.name), std::string(method.name));
-    ASSERT_TRUE(blocks) << method.name << ": " << blocks.error().message;
+  // Not of "mse", which lessens the error of the weights, nor of methods that aim at other outputs than the layer's.
+  for (const std::string method : {"rtn", "gptq", "refined"}) {
+    const auto blocks = quantize(method, method);
+    ASSERT_TRUE(blocks) << method << ": " << blocks.error().message;
     ASSERT_EQ(blocks->front().layers.size(), 7u);
     const double error = error_of_first(*blocks);
-    EXPECT_LT(error, before) << method.name;
+    EXPECT_LT(error, before) << method;
     before = error;
   }
 }
 
-TEST_F(Calibrated, GoesOnWhereItStopped) {
-  ASSERT_TRUE(quantize("gptq", "store"));
-  const std::string first = fixtures::read(folder_ / "store/block-00000.safetensors");
-  const std::string second = fixtures::read(folder_ / "store/block-00001.safetensors");
-  const auto time = fs::last_write_time(folder_ / "store/block-00000.safetensors");
-  fs::remove(folder_ / "store/block-00001.safetensors");
-  io::ThreadPool threads(2);
-  ASSERT_TRUE(quantize("gptq", "store", threads));
-  EXPECT_EQ(fixtures::read(folder_ / "store/block-00001.safetensors"), second);
-  EXPECT_EQ(fs::last_write_time(folder_ / "store/block-00000.safetensors"), time);
-  EXPECT_EQ(fixtures::read(folder_ / "store/block-00000.safetensors"), first);
+TEST_F(Calibrated, WhatMakesUpForEarlierLayersEndsNearerToTheModel) {
+  const double refined = distance("refined"), matched = distance("matched");
+  EXPECT_LT(refined, distance("rtn"));
+  EXPECT_LT(matched, 0.9 * refined);
+  EXPECT_GT(matched, 0.0);
+  EXPECT_LT(distance("auto"), 0.9 * refined);
+  EXPECT_GT(distance("hqq"), 0.0);
+}
 
+TEST_F(Calibrated, ScalesOfChannelsGoIntoTheNorms) {
+  scheme_ = "int8-asym-g32";
+  const double rounded = distance("rtn");
+  for (const std::string method : {"awq", "smoothquant"}) {
+    const auto blocks = quantize(method, method);
+    ASSERT_TRUE(blocks) << method << ": " << blocks.error().message;
+    EXPECT_EQ(blocks->front().floats.size(), 2u);
+    EXPECT_LT(distance(*blocks), 4.0 * rounded) << method;
+    const std::string name = llama::expected_attention_norm(tiny::config(), 0).name;
+    EXPECT_NE(blocks->front().floats.at(name)[0], tiny::value({name, io::DType::f32, {64}}, 0)) << method;
+  }
+}
+
+TEST_F(Calibrated, FoldedBlocksComputeWhatTheyDid) {
+  llama::Config config = tiny::config();
+  config.kv_heads = config.heads;  // so that values and output have the same channels
+  const auto random = [](std::size_t layer, llama::LinearRole role, std::size_t rows, std::size_t cols) {
+    const std::string name = llama::expected_linear(tiny::config(), layer, role).name;
+    auto values = std::make_shared<std::vector<float>>();
+    for (std::size_t i = 0; i < rows * cols; ++i)
+      values->push_back(tiny::value({name, io::DType::f32, {rows, cols}}, i));
+    return llama::Linear(llama::FloatMatrix::owning(values, {rows, cols}));
+  };
+  llama::Block block;
+  block.attention_norm.assign(64, 0.5f);
+  block.mlp_norm.assign(64, 2.0f);
+  for (const llama::LinearRole role : llama::linear_roles) {
+    const auto shape = llama::expected_linear(config, 0, role).shape;
+    block[role] = random(0, role, shape[0], shape[1]);
+  }
+  llama::Stream exact{20, {}};
+  for (std::size_t i = 0; i < 20 * 64; ++i) exact.hidden.push_back(tiny::value({"x", io::DType::f32, {20, 64}}, i));
+  const auto grid = pare::AnyGrid::named("int4-asym-g32");
+  ASSERT_TRUE(grid);
+  for (const auto scaling : {llama::ChannelScaling::awq, llama::ChannelScaling::smooth_quant}) {
+    llama::Block folded = block;
+    for (std::size_t stage = 0; stage < llama::stages.size(); ++stage) {
+      if (!llama::scales_stage(scaling, config, stage)) continue;
+      auto input = llama::InputStatistics::create(stage == 3 ? 96 : 64);
+      ASSERT_TRUE(input);
+      EXPECT_FALSE(llama::fold_scales(scaling, *grid, *input, stage, folded, {})) << "without a token";
+      std::vector<float> tokens;
+      for (std::size_t i = 0; i < 30 * input->moment.channels(); ++i)
+        tokens.push_back(tiny::value({"tokens", io::DType::f32, {1, 1}}, i) * static_cast<float>(1 + i % 5));
+      ASSERT_TRUE(input->add({tokens.data(), 30, input->moment.channels()}, {}));
+      const auto done = llama::fold_scales(scaling, *grid, *input, stage, folded, {});
+      ASSERT_TRUE(done) << done.error().message;
+    }
+    EXPECT_NE(folded.attention_norm, block.attention_norm);
+    llama::Stream before = exact, after = exact;
+    llama::BlockRunner runner(config, {exact}, pare::serial);
+    ASSERT_TRUE(runner.run(block, before, llama::ignore_inputs));
+    ASSERT_TRUE(runner.run(folded, after, llama::ignore_inputs));
+    for (std::size_t i = 0; i < before.hidden.size(); ++i)
+      EXPECT_NEAR(before.hidden[i], after.hidden[i], 1e-4f * (1.0f + std::fabs(before.hidden[i])));
+  }
+}
+
+TEST_F(Calibrated, GoesOnWhereItStopped) {
+  for (const std::string method : {"gptq", "matched", "awq"}) {
+    ASSERT_TRUE(quantize(method, method));
+    const fs::path store = folder_ / method;
+    const std::string first = fixtures::read(store / "block-00000.safetensors");
+    const std::string second = fixtures::read(store / "block-00001.safetensors");
+    const auto time = fs::last_write_time(store / "block-00000.safetensors");
+    fs::remove(store / "block-00001.safetensors");
+    io::ThreadPool threads(2);
+    ASSERT_TRUE(quantize(method, method, threads));
+    EXPECT_EQ(fixtures::read(store / "block-00001.safetensors"), second) << method;
+    EXPECT_EQ(fs::last_write_time(store / "block-00000.safetensors"), time) << method;
+    EXPECT_EQ(fixtures::read(store / "block-00000.safetensors"), first) << method;
+
+    fixtures::write(store / "block-00000.safetensors", first.substr(0, first.size() / 2));
+    EXPECT_FALSE(quantize(method, method));
+  }
+  ASSERT_TRUE(quantize("gptq", "store"));
   const auto other = quantize("rtn", "store");
   ASSERT_FALSE(other);
   EXPECT_NE(other.error().message.find("another run"), std::string::npos) << other.error().message;
-  fixtures::write(folder_ / "store/block-00000.safetensors", first.substr(0, first.size() / 2));
-  EXPECT_FALSE(quantize("gptq", "store"));
 }
 
 TEST_F(Calibrated, SaysWhatIsWrong) {
   EXPECT_FALSE(quantize("luck", "a"));
+  scheme_ = "int2-g32";
+  const auto centred = quantize("hqq", "b");
+  ASSERT_FALSE(centred);
+  EXPECT_NE(centred.error().message.find("zero point"), std::string::npos) << centred.error().message;
+  scheme_ = "fp8-block";
+  EXPECT_FALSE(quantize("awq", "c")) << "blocks of several rows cannot be clipped row by row";
+  EXPECT_TRUE(quantize("auto", "d")) << "the other methods can have them";
   texts_.clear();
-  const auto nothing = quantize("gptq", "b");
-  ASSERT_FALSE(nothing);
-  EXPECT_NE(nothing.error().message.find("q_proj"), std::string::npos) << nothing.error().message;
+  for (const std::string method : {"gptq", "matched", "auto", "awq", "smoothquant"}) {
+    const auto nothing = quantize(method, method);
+    ASSERT_FALSE(nothing) << method;
+    EXPECT_NE(nothing.error().message.find("q_proj"), std::string::npos) << nothing.error().message;
+  }
 }
 
 }  // namespace

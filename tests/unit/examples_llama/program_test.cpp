@@ -116,7 +116,11 @@ TEST_F(LlamaProgram, WrongCommandLines) {
   expect_failure(run("quantize " + m + o + " --scheme int8 --colour"), "--colour", "--help");
   expect_failure(run("quantize " + m + o + " --scheme int7-g9"), "int7-g9", "int4-g32");
   expect_failure(run("prune " + m + o + " --metric luck"), "--metric", "wanda");
-  expect_failure(run("prune " + m + o + " --structure 3:7"), "--structure", "2:4");
+  expect_failure(run("prune " + m + o + " --structure cubes"), "structure \"cubes\"", "neurons");
+  expect_failure(run("prune " + m + o + " --structure 4:2"), "1 <= N <= M", "4 of 2");
+  expect_failure(run("prune " + m + o + " --structure heads"), "--structure heads", "--calibration");
+  expect_failure(run("prune " + m + o + " --metric sparsegpt --structure neurons"), "sparsegpt", "neurons");
+  expect_failure(run("prune " + m + o + " --metric wanda --joint --scheme int4"), "--joint", "sparsegpt");
   expect_failure(run("prune " + m + o + " --sparsity 1.5"), "--sparsity", "1.5");
   expect_failure(run("prune " + m + o + " --sparsity nan"), "sparsity", "nan");
   expect_failure(run("prune " + m + o + " --metric wanda"), "wanda", "--calibration");
@@ -151,6 +155,7 @@ TEST_F(LlamaProgram, QuantizesByCalibration) {
   expect_failure(run("quantize " + m + o + " --method gptq"), "--method gptq", "--calibration");
   expect_failure(run("quantize " + m + o + " --method refined --layout marble" + calibration), "marble", "pare");
   expect_failure(run("quantize " + m + " --layout gguf:q4_0 --method gptq -o " + quoted(output_)), "gguf", "gptq");
+  expect_failure(run("quantize " + m + o + " --method hqq"), "HQQ", "--layout hqq");
   EXPECT_EQ(folder_.entries(), 2u);
 
   const auto refined = report(run("quantize " + m + " --scheme int4-g32-f16 --json -o " + quoted(output_) +
@@ -158,8 +163,16 @@ TEST_F(LlamaProgram, QuantizesByCalibration) {
   EXPECT_EQ(refined["method"], "refined");
   EXPECT_EQ(refined["tensors"].size(), 14u);
   EXPECT_GT(refined["sqnr_db"], 10.0);
+  EXPECT_EQ(refined["tensors"][0]["method"], "refined");
   EXPECT_EQ(folder_.entries(), 3u) << "the finished blocks go when the model is written";
   report(run("perplexity " + quoted(output_) + " --json --text " + quoted(text_)));
+
+  const auto scaled = report(run("quantize " + m + " --scheme int8-asym-g32 --json --force -o " + quoted(output_) +
+                                 " --method smoothquant" + calibration));
+  EXPECT_GT(scaled["sqnr_db"], 30.0);
+  const auto beside = report(
+      run("perplexity " + quoted(output_) + " --json --text " + quoted(text_) + " --reference " + quoted(model_)));
+  EXPECT_LT(beside["mean_divergence"].get<double>(), 1e-3) << "the norms have taken the scales in";
 }
 
 TEST_F(LlamaProgram, PrunesWithAndWithoutPacking) {
@@ -173,6 +186,29 @@ TEST_F(LlamaProgram, PrunesWithAndWithoutPacking) {
   EXPECT_EQ(wanda["scheme"], "int8-channel");
   EXPECT_GT(wanda["calibration_tokens"], 20);
   report(run("perplexity " + quoted(output_) + " --json --text " + quoted(text_)));
+}
+
+TEST_F(LlamaProgram, MakesSmallerModels) {
+  const std::string m = quoted(model_), more = " --json --calibration " + quoted(text_);
+  const auto pruned = [&](const std::string& arguments) {
+    return report(run("prune " + m + " --force -o " + quoted(output_) + " " + arguments + more));
+  };
+  EXPECT_EQ(pruned("--metric flap --structure heads")["sizes"]["heads"], nlohmann::json({4, 2}));
+  EXPECT_EQ(pruned("--metric influence --structure layers")["sizes"]["layers"], nlohmann::json({2, 1}));
+  EXPECT_EQ(pruned("--metric flap --structure neurons --sparsity 0.25")["sizes"]["neurons"], nlohmann::json({96, 72}));
+  const auto config = nlohmann::json::parse(fixtures::read(output_ / "config.json"));
+  EXPECT_EQ(config["intermediate_size"], 72);
+  EXPECT_EQ(config["head_dim"], 16);
+  EXPECT_EQ(folder_.entries(), 3u);
+  report(run("perplexity " + quoted(output_) + " --json --text " + quoted(text_)));
+  const auto joint = pruned("--metric sparsegpt --structure 2:4 --joint --scheme int4-g32");
+  EXPECT_EQ(joint["sparsity"], 0.5);
+  EXPECT_EQ(joint["scheme"], "int4-g32");
+  report(run("perplexity " + quoted(output_) + " --json --text " + quoted(text_)));
+  expect_failure(run("prune " + m + " --force -o " + quoted(output_) +
+                     " --metric flap --structure heads --sparsity 0.1 --calibration " + quoted(text_)),
+                 "none of 2", "heads");
+  EXPECT_EQ(folder_.entries(), 3u);
 }
 
 TEST_F(LlamaProgram, MeasuresTextsAndIds) {

@@ -1,13 +1,14 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "../examples_io/fixtures.hpp"
 #include "io/thread_pool.hpp"
+#include "llama/block_pruning.hpp"
 #include "llama/model.hpp"
 #include "llama/model_writer.hpp"
 #include "llama/perplexity.hpp"
-#include "llama/pruning.hpp"
 
 namespace {
 namespace fs = std::filesystem;
@@ -59,19 +60,48 @@ INSTANTIATE_TEST_SUITE_P(TinyStories, RoundedModel,
                            return name;
                          });
 
-TEST(PrunedModel, HasThePerplexityOfTheReference) {
+struct PrunedRow {
+  const char* metric;
+  const char* structure;
+  std::size_t sequences;  ///< of calibration
+  double least;
+  double most;
+};
+
+/// The pruned models of the reference data, which ours must not be worse than; and of pare's own recipe.
+class PrunedModel : public testing::TestWithParam<PrunedRow> {};
+
+TEST_P(PrunedModel, IsAsGoodAsTheReference) {
   SKIP_WITHOUT(model_path);
   SKIP_WITHOUT(golden);
   const auto files = llama::WeightFiles::open(model_path);
   ASSERT_TRUE(files) << files.error().message;
-  const auto calibration = llama::read_id_file(golden / "calib_ids_128x256.npy");
+  auto calibration = llama::read_id_file(golden / "calib_ids_128x256.npy");
   ASSERT_TRUE(calibration) << calibration.error().message;
+  calibration->resize(GetParam().sequences);
   io::ThreadPool threads(2);
-  const llama::Pruning pruning{.metric = "wanda", .structure = "2:4"};
-  const auto norms = llama::calibrate(*files, *files->config(), pruning, *calibration, threads, no_progress);
-  ASSERT_TRUE(norms) << norms.error().message;
-  const double found = perplexity_after({.pruning = pruning, .norms = *norms});
-  EXPECT_NEAR(found / 105.9882, 1.0, 0.005) << found;
+  const fixtures::Folder folder;
+  auto layers = *llama::PrunedLayers::create(folder / "layers");
+  const llama::Pruning pruning{.metric = GetParam().metric, .structure = GetParam().structure};
+  const auto prune = [&](const std::string& name, pare::MatrixView<const float> weights,
+                         const llama::LayerInput& input) -> pare::Result<std::vector<float>> {
+    const auto pruned = llama::prune_matrix(pruning, weights, input, threads);
+    if (!pruned) return pruned.error();
+    EXPECT_NEAR(pruned->mask.view().sparsity(), 0.5, 1e-9) << name;
+    if (auto done = layers.save(name, pruned->weights.view(), 0); !done) return std::move(done).error();
+    return std::vector<float>(pruned->weights.values().begin(), pruned->weights.values().end());
+  };
+  const auto done = llama::prune_blocks(*files, *files->config(), *llama::find_metric(pruning.metric), *calibration,
+                                        prune, threads, no_progress);
+  ASSERT_TRUE(done) << done.error().message;
+  const double found = perplexity_after({.layers = &layers});
+  EXPECT_GT(found, GetParam().least);
+  EXPECT_LT(found, GetParam().most);
 }
+
+INSTANTIATE_TEST_SUITE_P(TinyStories, PrunedModel,
+                         testing::Values(PrunedRow{"wanda", "2:4", 128, 100.0, 106.0},
+                                         PrunedRow{"refined", "per-layer", 24, 33.0, 41.0}),
+                         [](const auto& row) { return std::string(row.param.metric); });
 
 }  // namespace
