@@ -31,6 +31,15 @@ struct WideEncoder<F> {
   }
 };
 
+HWY_DIAGNOSTICS(push)
+HWY_DIAGNOSTICS_OFF(disable : 4245, ignored "-Wsign-conversion")  // in gcc's macro for it where nothing is optimized
+/// The value, or the limit where that is smaller in magnitude, without its sign or with it.
+template <bool keep_sign>
+HWY_INLINE Floats limited(Floats values, float limit) {
+  return Floats{_mm512_range_ps(values.raw, _mm512_set1_ps(limit), keep_sign ? 0b0010 : 0b1010)};
+}
+HWY_DIAGNOSTICS(pop)
+
 template <MinifloatFormat F>
 struct WideEncoder<F> {
   static constexpr int drop = 23 - F::layout.mantissa;
@@ -42,8 +51,7 @@ struct WideEncoder<F> {
   HWY_INLINE explicit WideEncoder(const BlockParameters& p) : inverse(hn::Set(floats, p.inverse)) {}
 
   HWY_INLINE Ints operator()(Floats x) const {
-    constexpr int smaller_magnitude = 0b1010;
-    const Floats magnitude{_mm512_range_ps(hn::Mul(x, inverse).raw, _mm512_set1_ps(F::max), smaller_magnitude)};
+    const Floats magnitude = limited<false>(hn::Mul(x, inverse), F::max);
     const Ints exponent = hn::And(hn::BitCast(ints, magnitude), hn::Set(ints, 0x7f800000));
     // A power of two whose last place is the code's: adding it rounds there.
     const Ints power = hn::Add(hn::Max(exponent, hn::Set(ints, least_exponent << 23)), hn::Set(ints, drop << 23));
@@ -103,8 +111,7 @@ struct WideEncoder<F> {
 
   HWY_INLINE Ints operator()(Floats x) const {
     using Parts = TableParts<F>;
-    constexpr int smaller_with_sign = 0b0010;
-    const Floats v{_mm512_range_ps(hn::Mul(x, inverse).raw, _mm512_set1_ps(F::max), smaller_with_sign)};
+    const Floats v = limited<true>(hn::Mul(x, inverse), F::max);
     const __m512i part = bits_of(hn::MulAdd(v, hn::Set(floats, Parts::factor), hn::Set(floats, 12582912.0f))).raw;
     const float* const t = Parts::thresholds.data();
     const std::int32_t* const c = Parts::lower_codes.data();
