@@ -31,8 +31,9 @@ struct HalfQuadratic {
 
   /// The codes of a matrix [out, in], whose shift is a real zero: weight = (code - zero) * scale. A group in which
   /// weights differ by at most 1e-4 has a scale of 1. O(iterations * out * in); a copy of the weights as scratch. The
-  /// result does not depend on the executor. Errors: weights that are not finite, span too far for a scale or are no
-  /// whole groups, options out of range, out_of_memory.
+  /// result does not depend on the executor. Reports its progress, in which all iterations count though few may be
+  /// needed. Errors: weights that are not finite, span too far for a scale or are no whole groups, options out of
+  /// range, out_of_memory, cancelled.
   Result<CodedMatrix> operator()(MatrixView<const float> weights, const Options& options = {}) const {
     if (!(bits >= 1.0 && bits <= 8.0) || (axis != 0 && axis != 1) || iterations < 0 || !(beta > 0.0f) ||
         !(norm > 0.0f && norm <= 1.0f))
@@ -73,8 +74,11 @@ struct HalfQuadratic {
       if (round_zero) p.zero = std::nearbyint(p.zero);
     }
     const auto highest = static_cast<float>(last);
+    const detail::RowTasks tasks(values->shape(), 1);
+    const std::size_t turns = optimize ? static_cast<std::size_t>(iterations) : 0;
+    ProgressMeter meter(options.progress, turns * tasks.count + 1);
     if (optimize)
-      if (Result<void> ok = fit_zeros(*values, highest, parameters->values(), options); !ok)
+      if (Result<void> ok = fit_zeros(*values, highest, parameters->values(), tasks, options, meter); !ok)
         return std::move(ok).error();
     for (std::size_t g = 0; g < groups; ++g) {
       matrix->scales().data[g] = (*parameters)[g].scale;
@@ -83,6 +87,8 @@ struct HalfQuadratic {
         matrix->codes().data[axis == 1 ? g * size + k : k * groups + g] =
             static_cast<std::uint8_t>(code((*values)(g, k), (*parameters)[g], highest));
     }
+    meter.advance(turns * tasks.count + 1);
+    if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
     return matrix;
   }
 
@@ -95,8 +101,7 @@ struct HalfQuadratic {
 
   /// Moves each group's zero to where the codes are best met once the errors' sparse part is taken away.
   Result<void> fit_zeros(const Matrix<float>& values, float highest, std::span<HqqParameters> parameters,
-                         const Options& options) const {
-    const detail::RowTasks tasks(values.shape(), 1);
+                         const detail::RowTasks& tasks, const Options& options, ProgressMeter& meter) const {
     auto sums = Array<double>::create(tasks.count, options.memory);
     if (!sums) return std::move(sums).error();
     const auto size = static_cast<double>(values.cols());
@@ -104,6 +109,7 @@ struct HalfQuadratic {
     float least = std::numeric_limits<float>::infinity();
     for (int i = 0; i < iterations; ++i) {
       options.executor(tasks.count, [&](std::size_t task) {
+        if (meter.cancelled()) return;
         double sum = 0.0;
         const std::size_t end = std::min(values.rows(), (task + 1) * tasks.rows_per_task);
         for (std::size_t g = task * tasks.rows_per_task; g < end; ++g) {
@@ -120,7 +126,9 @@ struct HalfQuadratic {
           p.zero = static_cast<float>(zero / size);
         }
         (*sums)[task] = sum;
+        meter.advance(1);
       });
+      if (meter.cancelled()) return meter.status();
       double total = 0.0;
       for (const double sum : *sums) total += sum;
       const auto error = static_cast<float>(total / static_cast<double>(values.values().size()));

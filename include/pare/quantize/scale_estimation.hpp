@@ -24,8 +24,8 @@ struct ScaleEstimation {
 
   /// The codes of weights [out, in]. `samples` [samples, in] are inputs of the layer, such as the mean token of each
   /// sequence; the longest come first. O(out * in * (repeats + shrinks) * subset). The result does not depend on the
-  /// executor. Errors: shapes that differ, no samples, values that are not finite, options out of range, a grid whose
-  /// blocks span rows or whose shifts are added, out_of_memory.
+  /// executor. Reports its progress. Errors: shapes that differ, no samples, values that are not finite, options out of
+  /// range, a grid whose blocks span rows or whose shifts are added, out_of_memory, cancelled.
   template <Grid G>
   Result<CodedMatrix> operator()(const G& grid, MatrixView<const float> weights, MatrixView<const float> samples,
                                  const Options& options = {}) const {
@@ -52,9 +52,10 @@ struct ScaleEstimation {
     const detail::RowTasks tasks(weights.shape(), 1);
     auto scratch = Matrix<float>::create({tasks.count * 4, std::min(block.cols, weights.cols)}, options.memory);
     if (!scratch) return std::move(scratch).error();
+    ProgressMeter meter(options.progress, weights.rows);
     options.executor(tasks.count, [&](std::size_t task) {
       const std::size_t end = std::min(weights.rows, (task + 1) * tasks.rows_per_task);
-      for (std::size_t r = task * tasks.rows_per_task; r < end; ++r)
+      for (std::size_t r = task * tasks.rows_per_task; r < end && !meter.cancelled(); ++r) {
         for (std::size_t g = 0; g < matrix->grid.cols; ++g) {
           const std::size_t begin = g * block.cols, count = std::min(block.cols, weights.cols - begin);
           for (std::size_t c = 0; c < count; ++c) (*scratch)(task * 4, c) = weights(r, begin + c);
@@ -71,7 +72,10 @@ struct ScaleEstimation {
           for (std::size_t c = 0; c < count; ++c)
             matrix->codes()(r, begin + c) = grid.encode(values.weights[c], fitted);
         }
+        meter.advance(1);
+      }
     });
+    if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
     return matrix;
   }
 

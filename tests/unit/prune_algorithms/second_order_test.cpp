@@ -154,6 +154,45 @@ TEST(SparseGpt, QuantizesFromTheSameHessian) {
   EXPECT_NEAR(tiles.loss, layer.error(decoded(tiles.codes), tiles.damping), 1e-4 * tiles.loss);
 }
 
+TEST(SparseGpt, ReportsItsProgressAndEndsWhenItSaysSo) {
+  const Layer layer(30, 64, 6);
+  const auto moment = layer.moment();
+  const auto prune = [&](Executor executor, Progress progress, bool joint) -> Result<void> {
+    const Unstructured<PerLayer> half{0.5};
+    const MinMaxGrid grid{.bits = 3};
+    const SparseGpt algorithm{.block = 16, .group = 16};
+    const Options options{.executor = executor, .progress = progress};
+    if (!joint) {
+      const auto pruned = algorithm(half, layer.view(), moment, options);
+      return pruned ? Result<void>() : pruned.error();
+    }
+    const auto pruned = algorithm(half, grid, layer.view(), moment, options);
+    return pruned ? Result<void>() : pruned.error();
+  };
+  for (const bool joint : {false, true})
+    for (const Executor executor : {Executor(serial), Executor(two_threads)}) {
+      double last = 0.0;
+      int all = 0;
+      const auto watch = [&](double share) {
+        EXPECT_GE(share, last);
+        last = share;
+        return ++all > 0;
+      };
+      ASSERT_TRUE(prune(executor, watch, joint));
+      EXPECT_GE(all, 5);
+      EXPECT_EQ(last, 1.0);
+      // Threads may find each other reporting, so that only the blocks' calls are as many every time.
+      for (const int stop : {1, 4}) {
+        int calls = 0;
+        const auto cancel = [&](double) { return ++calls < stop; };
+        const auto done = prune(executor, cancel, joint);
+        ASSERT_FALSE(done) << "after call " << stop << " of " << all;
+        EXPECT_EQ(done.error().code, ErrorCode::cancelled);
+        EXPECT_EQ(calls, stop);
+      }
+    }
+}
+
 TEST(SparseGpt, TakesTheWeightsOfSilentChannels) {
   Layer layer(5, 12, 5);
   for (std::size_t t = 0; t < 24; ++t) layer.tokens[t * 12 + 7] = 0.0f;

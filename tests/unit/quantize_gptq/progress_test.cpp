@@ -55,6 +55,12 @@ std::vector<Work> long_works(const Layer& layer) {
          const std::vector<float> magnitudes(layer.shape.cols, 1.0f);
          return outcome(pare::Awq{.group = 16}.search(grid, layers, magnitudes, layer.moment, o));
        }},
+      {"HalfQuadratic", [&](const Options& o) { return outcome(pare::HalfQuadratic{.group = 16}(layer.view(), o)); }},
+      {"ScaleEstimation",
+       [&](const Options& o) {
+         const pare::MatrixView<const float> samples(layer.inputs.data(), 8, layer.shape.cols);
+         return outcome(pare::ScaleEstimation{.group = 16}(grid, layer.view(), samples, o));
+       }},
   };
 }
 
