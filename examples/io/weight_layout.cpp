@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <initializer_list>
 #include <utility>
 
@@ -112,7 +113,9 @@ pare::Mlc mlc(const LayerSettings& s) {
   return {.bits = s.bits, .group_size = whole_row_group(s), .columns = s.shape.cols};
 }
 pare::QServePerChannel qserve_per_channel(const LayerSettings&) { return {}; }
-pare::QServePerGroup qserve_per_group(const LayerSettings& s) { return {.group_size = s.group_size}; }
+pare::QServePerGroup qserve_per_group(const LayerSettings& s) {
+  return {.group_size = s.block.cols != 0 ? s.block.cols : s.group_size};
+}
 pare::MatMulNBits matmulnbits(const LayerSettings& s) {
   return {.bits = s.bits, .block_size = s.group_size, .columns = s.shape.cols, .zero_points = !s.symmetric};
 }
@@ -320,7 +323,13 @@ const std::vector<WeightLayout::Row>& WeightLayout::rows() {
       {"qserve:per-channel", "qserve:per-channel", nullptr, "", "qweight", read_as<qserve_per_channel>,
        write_as<qserve_per_channel>, [](S s) { return own_config("qserve:per-channel", s); }},
       {"qserve:per-group", "qserve:per-group", nullptr, "", "qweight", read_as<qserve_per_group>,
-       write_as<qserve_per_group>, [](S s) { return own_config("qserve:per-group", s); }},
+       write_as<qserve_per_group>,
+       [](S s) {
+         // Rows of one group are said to be so: they are no rows without groups.
+         ordered_json config = own_config("qserve:per-group", s);
+         config["group_size"] = s.block.cols;
+         return config;
+       }},
       {"onnx:matmulnbits", "onnx:matmulnbits", nullptr, "", "B", read_as<matmulnbits>, write_as<matmulnbits>,
        [](S s) { return own_config("onnx:matmulnbits", s); }},
       {"onnx:linear", "onnx:linear", nullptr, "", "x_scale", read_as<onnx_linear>, write_as<onnx_linear>,
@@ -409,6 +418,20 @@ Result<std::vector<Part>> WeightLayout::write(const CodedMatrix& matrix) const {
   return row_->write(matrix, settings_of(matrix));
 }
 
+Result<std::vector<Part>> WeightLayout::write(const pare::AdditiveMatrix& matrix) const {
+  if (row_->write == write_aqlm) return pare::Aqlm().write(matrix);
+  return Error{ErrorCode::unsupported, fmt::format("{} has no codebooks; aqlm and float32 have", name())};
+}
+
 ordered_json WeightLayout::describe(const CodedMatrix& matrix) const { return row_->describe(settings_of(matrix)); }
+
+ordered_json WeightLayout::describe(const pare::AdditiveMatrix& matrix) const {
+  return {{"quant_method", "aqlm"},
+          {"in_group_size", matrix.group.cols},
+          {"out_group_size", matrix.group.rows},
+          {"num_codebooks", matrix.codebooks},
+          {"nbits_per_codebook", std::bit_width(matrix.vectors) - 1},
+          {"linear_weights_not_to_quantize", {"lm_head.weight"}}};
+}
 
 }  // namespace io

@@ -49,8 +49,10 @@ class WeightLayout {
                                                              pare::Shape shape) const;
   /// The parts of a layer. Error: what the layout cannot hold.
   [[nodiscard]] pare::Result<std::vector<pare::Part>> write(const pare::CodedMatrix& matrix) const;
+  [[nodiscard]] pare::Result<std::vector<pare::Part>> write(const pare::AdditiveMatrix& matrix) const;
   /// The quantization_config that says how such layers were written.
   [[nodiscard]] nlohmann::ordered_json describe(const pare::CodedMatrix& matrix) const;
+  [[nodiscard]] nlohmann::ordered_json describe(const pare::AdditiveMatrix& matrix) const;
 
  private:
   struct Row;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstring>
+#include <deque>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "io/file.hpp"
 #include "io/json.hpp"
 #include "io/safetensors.hpp"
+#include "io/weight_layout.hpp"
 #include "pare/schemes/schemes.hpp"
 
 namespace llama {
@@ -47,6 +49,10 @@ class TensorList {
     infos_.push_back({name, dtype, std::move(shape)});
     bytes_.emplace(std::move(name), bytes);
   }
+  void add(const std::string& prefix, pare::Part part) {
+    const pare::Part& kept = parts_.emplace_back(std::move(part));
+    add(prefix + kept.name, io::dtype(kept.type), kept.shape, std::as_bytes(kept.view().bytes));
+  }
   [[nodiscard]] Result<void> write(const fs::path& path, const io::Metadata& metadata) const {
     auto writer = io::SafetensorsWriter::create(path, infos_, metadata);
     if (!writer) return std::move(writer).error();
@@ -58,6 +64,7 @@ class TensorList {
  private:
   std::vector<io::TensorInfo> infos_;
   std::map<std::string, std::span<const std::byte>> bytes_;
+  std::deque<pare::Part> parts_;
 };
 
 void add_matrix(const std::string& name, const CodedMatrix& matrix, TensorList& list) {
@@ -72,20 +79,23 @@ void add_matrix(const std::string& name, const CodedMatrix& matrix, TensorList& 
 }
 
 ordered_json describe(const QuantizedBlock::Layer& layer) {
-  const CodedMatrix& m = layer.matrix;
   const pare::ErrorStatistics& e = layer.error;
-  return {
-      {"format", m.format.name},
-      {"bits", m.format.bits},
-      {"integer", m.format.integer},
-      {"block", {m.block.rows, m.block.cols}},
-      {"scale_type", static_cast<int>(m.scale_type)},
-      {"shift_kind", static_cast<int>(m.shift_kind)},
+  ordered_json json{
       {"output_error", layer.output_error},
       {"method", layer.method},
       {"weights", e.count},
       {"error",
        {e.sum_squared_error, e.sum_squared_reference, e.sum_squared_approximation, e.sum_product, e.largest_error}}};
+  if (const auto* m = std::get_if<CodedMatrix>(&layer.codes))
+    json.update({{"format", m->format.name},
+                 {"bits", m->format.bits},
+                 {"integer", m->format.integer},
+                 {"block", {m->block.rows, m->block.cols}},
+                 {"scale_type", static_cast<int>(m->scale_type)},
+                 {"shift_kind", static_cast<int>(m->shift_kind)}});
+  else
+    json["layout"] = pare::Aqlm::name;
+  return json;
 }
 
 /// Copies a tensor of the file into memory of its size.
@@ -98,8 +108,22 @@ Result<void> fill(const io::SafetensorsFile& file, const std::string& name, std:
   return {};
 }
 
-Result<QuantizedBlock::Layer> read_layer(const io::SafetensorsFile& file, const std::string& name,
-                                         const nlohmann::json& json) {
+Result<LayerCodes> read_codebooks(const io::SafetensorsFile& file, const std::string& name) {
+  std::vector<pare::PartView> parts;
+  for (const io::TensorView& tensor : file.tensors())
+    if (const auto type = io::part_type(tensor.dtype); type && tensor.name.starts_with(name + "."))
+      parts.push_back({std::string_view(tensor.name).substr(name.size() + 1),
+                       *type,
+                       tensor.shape,
+                       {reinterpret_cast<const std::uint8_t*>(tensor.bytes.data()), tensor.bytes.size()}});
+  auto matrix = pare::Aqlm().read(parts);
+  if (!matrix)
+    return Error{ErrorCode::corrupt_data,
+                 fmt::format("{}: {}: {}", file.name(), io::quote(name), matrix.error().message)};
+  return LayerCodes(*std::move(matrix));
+}
+
+Result<LayerCodes> read_codes(const io::SafetensorsFile& file, const std::string& name, const nlohmann::json& json) {
   const io::TensorView* codes = file.find(name + ".codes");
   if (codes == nullptr || codes->shape.size() != 2)
     return Error{ErrorCode::corrupt_data, fmt::format("{}: {} has no matrix of codes", file.name(), io::quote(name))};
@@ -119,6 +143,13 @@ Result<QuantizedBlock::Layer> read_layer(const io::SafetensorsFile& file, const 
   if (auto done = fill(file, name + ".scales", memory(matrix->scales_memory)); !done) return std::move(done).error();
   if (matrix->shift_kind != pare::ShiftKind::none)
     if (auto done = fill(file, name + ".shifts", memory(matrix->shifts_memory)); !done) return std::move(done).error();
+  return LayerCodes(*std::move(matrix));
+}
+
+Result<QuantizedBlock::Layer> read_layer(const io::SafetensorsFile& file, const std::string& name,
+                                         const nlohmann::json& json) {
+  auto codes = json.contains("layout") ? read_codebooks(file, name) : read_codes(file, name, json);
+  if (!codes) return std::move(codes).error();
   const auto sums = json.at("error").get<std::array<double, 5>>();
   pare::ErrorStatistics error;
   error.count = json.at("weights").get<std::uint64_t>();
@@ -127,7 +158,7 @@ Result<QuantizedBlock::Layer> read_layer(const io::SafetensorsFile& file, const 
   error.sum_squared_approximation = sums[2];
   error.sum_product = sums[3];
   error.largest_error = sums[4];
-  return QuantizedBlock::Layer{*std::move(matrix), error, json.at("output_error").get<double>(),
+  return QuantizedBlock::Layer{*std::move(codes), error, json.at("output_error").get<double>(),
                                json.at("method").get<std::string>()};
 }
 
@@ -194,7 +225,13 @@ Result<void> BlockStore::save(std::size_t block, const QuantizedBlock& content) 
   TensorList list;
   ordered_json layers = ordered_json::object();
   for (const auto& [name, layer] : content.layers) {
-    add_matrix(name, layer.matrix, list);
+    if (const auto* additive = std::get_if<pare::AdditiveMatrix>(&layer.codes)) {
+      auto parts = pare::Aqlm().write(*additive);
+      if (!parts) return std::move(parts).error();
+      for (pare::Part& part : *parts) list.add(name + ".", std::move(part));
+    } else {
+      add_matrix(name, *std::get_if<CodedMatrix>(&layer.codes), list);
+    }
     layers[name] = describe(layer);
   }
   for (const auto& [name, values] : content.floats)

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "llama/layer_codes.hpp"
 #include "pare/core/result.hpp"
-#include "pare/layouts/layouts.hpp"
 #include "pare/metrics/metrics.hpp"
 
 namespace llama {
@@ -19,7 +19,7 @@ namespace llama {
 /// changed.
 struct QuantizedBlock {
   struct Layer {
-    pare::CodedMatrix matrix;
+    LayerCodes codes;
     pare::ErrorStatistics error;  ///< of the weights
     double output_error = 0.0;    ///< relative, of the layer's output over the calibration tokens
     std::string method = {};      ///< of layer_methods, by which the codes were chosen

@@ -14,11 +14,11 @@
 #include "llama/channel_folding.hpp"
 #include "llama/layer_methods.hpp"
 #include "llama/output_target.hpp"
+#include "llama/progressive_channels.hpp"
 #include "pare/quantize/output_error.hpp"
 
 namespace llama {
 using pare::AnyGrid;
-using pare::CodedMatrix;
 using pare::Error;
 using pare::ErrorCode;
 using pare::MatrixView;
@@ -63,14 +63,17 @@ constexpr std::array methods = {
     Method{{"hqq", "HQQ's real zero points, fitted to the weights alone; with --layout hqq or float32", false},
            LayerChoice::hqq,
            LayerChoice::hqq},
+    Method{{"qoq", "QoQ's two levels of scales, smoothed and ordered channels; for int4-asym-g128, -g32, -channel"},
+           LayerChoice::progressive,
+           LayerChoice::progressive,
+           ChannelScaling::qoq},
+    Method{{"aqlm", "AQLM's additive codebooks, as --scheme 2x8 or 1x16-g4; with --layout aqlm or float32"},
+           LayerChoice::additive,
+           LayerChoice::additive},
 };
 
-std::shared_ptr<const std::vector<float>> values_of(const CodedMatrix& matrix) {
-  std::vector<float> values;
-  values.reserve(matrix.shape.rows * matrix.shape.cols);
-  for (std::size_t r = 0; r < matrix.shape.rows; ++r)
-    for (std::size_t c = 0; c < matrix.shape.cols; ++c) values.push_back(matrix.value(r, c));
-  return std::make_shared<const std::vector<float>>(std::move(values));
+std::shared_ptr<const std::vector<float>> shared_values(const LayerCodes& codes) {
+  return std::make_shared<const std::vector<float>>(values_of(codes));
 }
 
 /// The sequences on their way through the float model and through the quantized one.
@@ -97,11 +100,11 @@ struct StageTokens {
 /// Quantizes the layers of one block after the other.
 class BlockQuantizer {
  public:
-  BlockQuantizer(const WeightFiles& files, const Config& config, const AnyGrid& grid, const Method& method,
+  BlockQuantizer(const WeightFiles& files, const Config& config, const LayerScheme& scheme, const Method& method,
                  Paths& paths, pare::Executor executor)
       : files_(files),
         config_(config),
-        grid_(grid),
+        scheme_(scheme),
         method_(method),
         paths_(paths),
         runner_(config, paths.quantized, executor),
@@ -109,7 +112,7 @@ class BlockQuantizer {
 
   Result<QuantizedBlock> quantize(std::size_t index, BlockPair& block) {
     QuantizedBlock result;
-    if (auto done = scale_channels(index, block.quantized); !done) return std::move(done).error();
+    if (auto done = change_channels(index, block.quantized); !done) return std::move(done).error();
     if (method_.scaling != ChannelScaling::none) {
       result.floats.emplace(expected_attention_norm(config_, index).name, block.quantized.attention_norm);
       result.floats.emplace(expected_mlp_norm(config_, index).name, block.quantized.mlp_norm);
@@ -122,7 +125,7 @@ class BlockQuantizer {
         const std::string name = expected_linear(config_, index, role).name;
         auto layer = quantize_layer(role, block.quantized[role].floats()->view(), *input, target);
         if (!layer) return fault(name, layer.error());
-        replace(block.quantized[role], layer->matrix);
+        replace(block.quantized[role], layer->codes);
         result.layers.emplace(name, *std::move(layer));
       }
     }
@@ -137,8 +140,8 @@ class BlockQuantizer {
     for (const LinearRole role : linear_roles) {
       const std::string name = expected_linear(config_, index, role).name;
       const auto found = finished.layers.find(name);
-      if (found == finished.layers.end() || found->second.matrix.shape != block[role].shape()) return missing(name);
-      replace(block[role], found->second.matrix);
+      if (found == finished.layers.end() || shape_of(found->second.codes) != block[role].shape()) return missing(name);
+      replace(block[role], found->second.codes);
     }
     if (method_.scaling == ChannelScaling::none) return {};
     const auto restore_norm = [&](const std::string& name, std::vector<float>& norm) -> Result<void> {
@@ -174,23 +177,38 @@ class BlockQuantizer {
     return {inputs_of(index, first), residual ? config_.hidden_size : 0};
   }
 
-  /// Folds scales of the input channels into a block that is not quantized yet.
-  Result<void> scale_channels(std::size_t index, Block& block) {
+  /// Changes the channels of a block that is not quantized yet, so that it computes the same and bears more.
+  Result<void> change_channels(std::size_t index, Block& block) {
+    const bool qoq = method_.scaling == ChannelScaling::qoq;
     for (std::size_t stage = 0; stage < stages.size(); ++stage) {
-      if (!scales_stage(method_.scaling, config_, stage)) continue;
       const LinearRole first = stages[stage].front();
-      auto input = InputStatistics::create(inputs_of(index, first));
+      if (!scales_stage(method_.scaling, config_, stage) && (!qoq || first == LinearRole::gate)) continue;
+      const std::size_t in = inputs_of(index, first);
+      auto input = InputStatistics::create(in);
       if (!input) return std::move(input).error();
+      KeySmoothing keys(config_);
       StageTokens tokens;
       for (const Stream& stream : paths_.quantized) {
         if (auto done = observe(block, stream, first, tokens); !done) return done;
-        if (auto done = input->add(tokens.view(inputs_of(index, first), config_.hidden_size).input, options_); !done)
-          return done;
+        const MatrixView<const float> seen = tokens.view(in, config_.hidden_size).input;
+        if (auto done = input->add(seen, options_); !done) return done;
+        if (qoq && first == LinearRole::query) keys.add(seen, block, options_.executor);
       }
-      if (auto done = fold_scales(method_.scaling, grid_, *input, stage, block, options_); !done)
-        return fault(expected_linear(config_, index, first).name, done.error());
+      const auto done = qoq && first == LinearRole::query ? keys.fold(block) : change_stage(stage, *input, block);
+      if (!done) return fault(expected_linear(config_, index, first).name, done.error());
     }
     return {};
+  }
+  Result<void> change_stage(std::size_t stage, const InputStatistics& input, Block& block) {
+    std::vector<float> magnitudes(input.channels.channels().size());
+    for (std::size_t c = 0; c < magnitudes.size(); ++c) magnitudes[c] = input.channels.largest_magnitude(c);
+    if (scales_stage(method_.scaling, config_, stage)) {
+      const auto scales = fold_scales(method_.scaling, *std::get_if<AnyGrid>(&scheme_), input, stage, block, options_);
+      if (!scales) return scales.error();
+      for (std::size_t c = 0; c < magnitudes.size(); ++c) magnitudes[c] /= (*scales)[c];
+    }
+    if (method_.scaling != ChannelScaling::qoq) return {};
+    return order_channels(config_, magnitudes, stages[stage].front(), block);
   }
 
   /// Runs a block on a sequence, whose place it keeps, for what comes to the layers of one stage.
@@ -243,19 +261,19 @@ class BlockQuantizer {
     Error unfit{ErrorCode::unsupported, "no method is for such a layer"};
     for (auto choice = static_cast<std::size_t>(method_.first); choice <= static_cast<std::size_t>(method_.last);
          ++choice) {
-      auto matrix = layer_methods[choice].quantize(grid_, wanted, input, role, options_);
-      if (!matrix) {
-        unfit = std::move(matrix).error();
+      auto codes = layer_methods[choice].quantize(scheme_, wanted, input, role, options_);
+      if (!codes) {
+        unfit = std::move(codes).error();
         if (unfit.code != ErrorCode::unsupported) return unfit;
         continue;
       }
-      const auto values = values_of(*matrix);
+      const auto values = shared_values(*codes);
       const MatrixView<const float> approximation(values->data(), weights.rows, weights.cols);
       const auto error = pare::output_error(wanted, approximation, input.moment, options_);
       if (!error) return error.error();
       const double relative = *whole > 0.0 ? std::sqrt(*error / *whole) : 0.0;
       if (best && relative >= best->output_error) continue;
-      best = QuantizedBlock::Layer{*std::move(matrix), {}, relative, std::string(layer_methods[choice].name)};
+      best = QuantizedBlock::Layer{*std::move(codes), {}, relative, std::string(layer_methods[choice].name)};
       for (std::size_t r = 0; r < weights.rows; ++r)
         for (std::size_t c = 0; c < weights.cols; ++c) best->error.add(weights(r, c), approximation(r, c));
     }
@@ -263,13 +281,13 @@ class BlockQuantizer {
     return *std::move(best);
   }
 
-  static void replace(Linear& linear, const CodedMatrix& matrix) {
-    linear = Linear(FloatMatrix::owning(values_of(matrix), matrix.shape));
+  static void replace(Linear& linear, const LayerCodes& codes) {
+    linear = Linear(FloatMatrix::owning(shared_values(codes), shape_of(codes)));
   }
 
   const WeightFiles& files_;
   const Config& config_;
-  const AnyGrid& grid_;
+  const LayerScheme& scheme_;
   const Method& method_;
   Paths& paths_;
   BlockRunner runner_;
@@ -290,15 +308,18 @@ Result<void> quantize_blocks(const WeightFiles& files, const Config& config, con
   const auto method = std::ranges::find(methods, std::string_view(how.method), &Method::name);
   if (method == methods.end())
     return Error{ErrorCode::invalid_argument, fmt::format("unknown method {}", io::quote(how.method))};
-  const auto grid = AnyGrid::named(how.scheme);
-  if (!grid) return grid.error();
+  const auto scheme = scheme_named(how.scheme);
+  if (!scheme) return scheme.error();
+  if (method->scaling != ChannelScaling::none && !std::holds_alternative<AnyGrid>(*scheme))
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("{}: codebooks are --method aqlm's; any other needs a scheme of the list", how.scheme)};
   if (auto complete = check_weights(files, config); !complete) return complete;
   if (auto floats = files.require_floats(); !floats) return floats;
   auto streams = embed_all(files, config, sequences);
   if (!streams) return std::move(streams).error();
   Paths paths{.exact = {}, .quantized = *std::move(streams)};
   if (method->matches) paths.exact = paths.quantized;
-  BlockQuantizer quantizer(files, config, *grid, *method, paths, executor);
+  BlockQuantizer quantizer(files, config, *scheme, *method, paths, executor);
   for (std::size_t index = 0; index < config.layers; ++index) {
     auto loaded = load_block(files, config, index);
     if (!loaded) return std::move(loaded).error();

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 
 #include "llama/block.hpp"
 #include "llama/block_stages.hpp"
@@ -11,16 +10,18 @@
 namespace llama {
 
 /// Where the scales of input channels come from.
-enum class ChannelScaling { none, awq, smooth_quant };
+enum class ChannelScaling { none, awq, smooth_quant, qoq };
 
 /// Whether the input channels of a stage's layers are scaled: AWQ scales those behind a norm or a linear layer of as
-/// many outputs, SmoothQuant those behind a norm.
+/// many outputs, SmoothQuant those behind a norm, QoQ those behind a linear layer.
 bool scales_stage(ChannelScaling scaling, const Config& config, std::size_t stage);
 
-/// Multiplies the input channels of a stage's layers by the scales that AWQ or SmoothQuant (alpha 0.8) finds for them,
-/// and divides by these what produces the input: the norm before the layers, the values before the output projection,
-/// the up projection before the down projection. The block computes what it did. Errors: those of the algorithm.
-pare::Result<void> fold_scales(ChannelScaling scaling, const pare::AnyGrid& grid, const InputStatistics& input,
-                               std::size_t stage, Block& block, const pare::Options& options);
+/// Multiplies the input channels of a stage's layers by the scales that AWQ, SmoothQuant (alpha 0.8) or QoQ (the same
+/// with 0.3) finds for them, and divides by these what produces the input: the norm before the layers, the values
+/// before the output projection, the up projection before the down projection. The block computes what it did. Returns
+/// the scales. Errors: those of the algorithm.
+pare::Result<pare::Array<float>> fold_scales(ChannelScaling scaling, const pare::AnyGrid& grid,
+                                             const InputStatistics& input, std::size_t stage, Block& block,
+                                             const pare::Options& options);
 
 }  // namespace llama

@@ -56,13 +56,10 @@ Result<CompressedModel> prune_to_codes(const WeightFiles& files, const PruneComm
                          const LayerInput& input) -> Result<std::vector<float>> {
     auto pruned = prune_to_codes(command.pruning, command.scheme, weights, input, desk.executor);
     if (!pruned) return std::move(pruned).error();
-    std::vector<float> values;
-    QuantizedBlock::Layer layer{.matrix = std::move(pruned->codes), .error = {}};
+    QuantizedBlock::Layer layer{.codes = std::move(pruned->codes), .error = {}};
+    std::vector<float> values = values_of(layer.codes);
     for (std::size_t r = 0; r < weights.rows; ++r)
-      for (std::size_t c = 0; c < weights.cols; ++c) {
-        values.push_back(layer.matrix.value(r, c));
-        layer.error.add(weights(r, c), values.back());
-      }
+      for (std::size_t c = 0; c < weights.cols; ++c) layer.error.add(weights(r, c), values[r * weights.cols + c]);
     zeros[name] = weights.rows * weights.cols - pruned->mask.kept();
     QuantizedBlock block;
     block.layers.emplace(name, std::move(layer));
@@ -79,13 +76,13 @@ Result<CompressedModel> prune_to_codes(const WeightFiles& files, const PruneComm
   }
 
   CompressedModel model{.tensors = {}, .scheme = std::string(pare::resolve_alias(command.scheme))};
-  const auto codes = [&](const ListedTensor& tensor) -> Result<pare::CodedMatrix> {
+  const auto codes = [&](const ListedTensor& tensor) -> Result<LayerCodes> {
     auto block = store->load(places.find(tensor.name)->second);
     if (!block) return std::move(block).error();
     auto& layer = block->layers.at(tensor.name);
     model.tensors.push_back(
         {.name = tensor.name, .shape = tensor.shape, .pruned = zeros[tensor.name], .error = layer.error});
-    return std::move(layer.matrix);
+    return std::move(layer.codes);
   };
   const auto floats = [](const ListedTensor&) { return Result(std::shared_ptr<const std::vector<float>>()); };
   const auto written =

@@ -11,6 +11,7 @@
 #include "llama/compression_report.hpp"
 #include "llama/convert.hpp"
 #include "llama/gguf_export.hpp"
+#include "llama/layer_methods.hpp"
 #include "llama/model_writer.hpp"
 #include "llama/progress_bar.hpp"
 #include "llama/tokenizer_files.hpp"
@@ -66,6 +67,40 @@ Report task_of(const WeightFiles& files, const QuantizeCommand& command, const s
           {"tokens", tokens},         {"ids", fmt::format("{:016x}", hash)}};
 }
 
+/// Whether the layout is there, the scheme too, and the one can hold what the method makes of the other.
+pare::Result<void> check_layout(const QuantizeCommand& command) {
+  const auto wrong = [](std::string message) {
+    return pare::Error{pare::ErrorCode::invalid_argument, std::move(message)};
+  };
+  const auto layouts = convertible_layouts();
+  if (std::ranges::find(layouts, command.layout) == layouts.end())
+    return wrong(
+        fmt::format("unknown layout \"{}\"; there are gguf:TYPE, {}", command.layout, fmt::join(layouts, ", ")));
+  const auto scheme = scheme_named(command.scheme);
+  if (!scheme) return scheme.error();
+  const auto* grid = std::get_if<pare::AnyGrid>(&*scheme);
+  if ((grid == nullptr) != (command.method == "aqlm"))
+    return wrong(grid == nullptr ? fmt::format("--scheme {} is one of codebooks, for --method aqlm", command.scheme)
+                                 : "--method aqlm needs a scheme of codebooks: 2x8 is two of 8 bits for groups of 8 "
+                                   "weights, 1x16-g4 one of 16 bits for groups of 4");
+  struct Restriction {
+    std::string_view method, result;
+    bool applies;
+    std::vector<std::string_view> layouts;
+  };
+  const bool rows = grid != nullptr && has_whole_rows(*grid);
+  const Restriction restrictions[] = {
+      {"hqq", "HQQ's zero points are no integers", true, {"hqq", "float32"}},
+      {"aqlm", "AQLM's codes stand for vectors", true, {"aqlm", "float32"}},
+      {"qoq", "QoQ's zero points of whole rows are no integers", rows, {"qserve:per-channel", "float32"}},
+      {"qoq", "QoQ's scales are products of two", !rows, {"qserve:per-group", "pare", "float32"}}};
+  for (const Restriction& r : restrictions)
+    if (r.applies && r.method == command.method && std::ranges::find(r.layouts, command.layout) == r.layouts.end())
+      return wrong(fmt::format("{}, which --layout {} cannot hold; --layout {} can", r.result, command.layout,
+                               fmt::join(r.layouts, " or ")));
+  return {};
+}
+
 pare::Result<Report> quantize_with_codes(const WeightFiles& files, const QuantizeCommand& command, const Desk& desk) {
   if (auto free = check_output(command.output, command.overwrite); !free) return std::move(free).error();
   const auto config = files.config();
@@ -82,15 +117,7 @@ pare::Result<Report> quantize_with_codes(const WeightFiles& files, const Quantiz
                        fmt::format("--method {} needs --calibration TEXT or --calibration-ids FILE", command.method)};
   }
   // Whatever can be known beforehand is: the work may take hours.
-  const auto layouts = convertible_layouts();
-  if (std::ranges::find(layouts, command.layout) == layouts.end())
-    return pare::Error{pare::ErrorCode::invalid_argument, fmt::format("unknown layout \"{}\"; there are gguf:TYPE, {}",
-                                                                      command.layout, fmt::join(layouts, ", "))};
-  if (command.method == "hqq" && command.layout != "hqq" && command.layout != "float32")
-    return pare::Error{pare::ErrorCode::invalid_argument,
-                       fmt::format("HQQ's zero points are no integers, which --layout {} cannot hold; --layout hqq can",
-                                   command.layout)};
-  if (const auto known = pare::AnyGrid::named(command.scheme); !known) return known.error();
+  if (auto fits = check_layout(command); !fits) return std::move(fits).error();
   if (auto complete = check_weights(files, *config); !complete) return std::move(complete).error();
   if (auto unpacked = files.require_floats(); !unpacked) return std::move(unpacked).error();
   const auto store =
@@ -115,12 +142,12 @@ pare::Result<Report> quantize_with_codes(const WeightFiles& files, const Quantiz
     return {};
   };
   Report choices = Report::array();
-  const auto codes = [&](const ListedTensor& tensor) -> pare::Result<pare::CodedMatrix> {
+  const auto codes = [&](const ListedTensor& tensor) -> pare::Result<LayerCodes> {
     if (auto done = load(*block_of(tensor.name)); !done) return std::move(done).error();
     auto& layer = block.layers.at(tensor.name);
     model.tensors.push_back({.name = tensor.name, .shape = tensor.shape, .error = layer.error});
     choices.push_back({{"method", layer.method}, {"output_error", layer.output_error}});
-    return std::move(layer.matrix);
+    return std::move(layer.codes);
   };
   const auto floats = [&](const ListedTensor& tensor) -> pare::Result<std::shared_ptr<const std::vector<float>>> {
     const auto wanted = block_of(tensor.name);

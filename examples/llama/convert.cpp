@@ -88,17 +88,19 @@ class ShardWriter {
 std::vector<std::byte> copy(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
 
 /// Writes the layer's parts and returns their bytes; `description` becomes the first layer's.
-Result<std::size_t> write_layer(const WeightFiles& files, const ListedTensor& tensor, const CodedMatrix& matrix,
+Result<std::size_t> write_layer(const WeightFiles& files, const ListedTensor& tensor, const LayerCodes& codes,
                                 const io::WeightLayout& layout, ShardWriter& writer,
                                 std::optional<ordered_json>& description) {
   const auto fault = [&](std::string_view message) {
+    const auto* matrix = std::get_if<CodedMatrix>(&codes);
+    const std::string_view from = matrix != nullptr ? matrix->format.name : pare::Aqlm::name;
     return Error{ErrorCode::unsupported,
                  fmt::format("{}: tensor {}: {} to {}: {}", files.name(), io::quote(tensor.name),
-                             tensor.scheme.empty() ? matrix.format.name : tensor.scheme, layout.name(), message)};
+                             tensor.scheme.empty() ? from : tensor.scheme, layout.name(), message)};
   };
-  const auto parts = layout.write(matrix);
+  const auto parts = std::visit([&](const auto& matrix) { return layout.write(matrix); }, codes);
   if (!parts) return fault(parts.error().message);
-  ordered_json described = layout.describe(matrix);
+  ordered_json described = std::visit([&](const auto& matrix) { return layout.describe(matrix); }, codes);
   if (!description) description = described;
   if (described != *description)
     return fault("layers differ in their bits or groups, which one config.json cannot say");
@@ -115,9 +117,12 @@ Result<std::size_t> write_layer(const WeightFiles& files, const ListedTensor& te
 }
 
 /// Writes the layer in pare's own packing.
-Result<std::size_t> write_packed(const WeightFiles& files, const ListedTensor& tensor, const CodedMatrix& matrix,
+Result<std::size_t> write_packed(const WeightFiles& files, const ListedTensor& tensor, const LayerCodes& codes,
                                  ShardWriter& writer) {
-  auto parts = pack(matrix);
+  const auto* matrix = std::get_if<CodedMatrix>(&codes);
+  auto parts = matrix != nullptr
+                   ? pack(*matrix)
+                   : Result<io::PackedParts>(Error{ErrorCode::unsupported, "pare's packing has no codebooks"});
   if (!parts)
     return Error{parts.error().code,
                  fmt::format("{}: tensor {}: {}", files.name(), io::quote(tensor.name), parts.error().message)};
@@ -146,10 +151,9 @@ Result<std::size_t> write_floats(const ListedTensor& tensor, std::size_t count, 
 }
 
 /// The values of a layer's codes.
-Result<std::size_t> write_values(const ListedTensor& tensor, const CodedMatrix& matrix, ShardWriter& writer) {
-  return write_floats(
-      tensor, matrix.shape.rows * matrix.shape.cols,
-      [&](std::size_t i) { return matrix.value(i / matrix.shape.cols, i % matrix.shape.cols); }, writer);
+Result<std::size_t> write_values(const ListedTensor& tensor, const LayerCodes& codes, ShardWriter& writer) {
+  const std::vector<float> values = values_of(codes);
+  return write_floats(tensor, values.size(), [&](std::size_t i) { return values[i]; }, writer);
 }
 
 /// A tensor as the files have it.
@@ -189,7 +193,11 @@ std::vector<std::string> convertible_layouts() {
 
 Result<ConvertedModel> convert_model(const WeightFiles& files, std::string_view layout, const fs::path& folder,
                                      io::Overwrite overwrite, io::ProgressCallback progress) {
-  const auto codes = [&](const ListedTensor& tensor) { return files.read_coded(tensor.name); };
+  const auto codes = [&](const ListedTensor& tensor) -> Result<LayerCodes> {
+    auto matrix = files.read_coded(tensor.name);
+    if (!matrix) return std::move(matrix).error();
+    return LayerCodes(*std::move(matrix));
+  };
   const auto floats = [](const ListedTensor&) { return Result(std::shared_ptr<const std::vector<float>>()); };
   return write_coded_model(files, {codes, floats}, layout, folder, overwrite, progress);
 }
@@ -214,12 +222,12 @@ Result<ConvertedModel> write_coded_model(const WeightFiles& files, const CodedSo
   ShardWriter writer(*directory);
   std::optional<ordered_json> description;
   const auto write_linear = [&](const ListedTensor& tensor) -> Result<std::size_t> {
-    const auto matrix = source.codes(tensor);
+    const auto codes = source.codes(tensor);
     // Codes of vectors have values all the same.
-    if (!matrix && !tensor.packed && layout == float_layout) return copy_tensor(files, tensor, writer);
-    if (!matrix) return matrix.error();
-    if (target) return write_layer(files, tensor, *matrix, *target, writer, description);
-    return layout == own_layout ? write_packed(files, tensor, *matrix, writer) : write_values(tensor, *matrix, writer);
+    if (!codes && !tensor.packed && layout == float_layout) return copy_tensor(files, tensor, writer);
+    if (!codes) return codes.error();
+    if (target) return write_layer(files, tensor, *codes, *target, writer, description);
+    return layout == own_layout ? write_packed(files, tensor, *codes, writer) : write_values(tensor, *codes, writer);
   };
   const auto write_other = [&](const ListedTensor& tensor) -> Result<std::size_t> {
     const auto values = source.floats(tensor);

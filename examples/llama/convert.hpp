@@ -9,11 +9,11 @@
 
 #include "io/file.hpp"
 #include "io/quantize_file.hpp"
+#include "llama/layer_codes.hpp"
 #include "llama/tokenizer.hpp"
 #include "llama/weight_files.hpp"
 #include "pare/core/executor.hpp"
 #include "pare/core/result.hpp"
-#include "pare/layouts/layouts.hpp"
 
 namespace llama {
 
@@ -32,7 +32,7 @@ struct ConvertedModel {
 /// Where the tensors of a model that is to be written come from, when not all come from its files.
 struct CodedSource {
   /// The codes of a linear layer.
-  pare::FunctionRef<pare::Result<pare::CodedMatrix>(const ListedTensor&)> codes;
+  pare::FunctionRef<pare::Result<LayerCodes>(const ListedTensor&)> codes;
   /// The values of another tensor that has changed, such as a norm that took a scale in; nullptr for all others.
   pare::FunctionRef<pare::Result<std::shared_ptr<const std::vector<float>>>(const ListedTensor&)> floats;
 };

@@ -41,6 +41,14 @@ pare::Result<void> Linear::apply(pare::MatrixView<const float> x, pare::MatrixVi
   return {};
 }
 
+pare::Result<void> rewrite(Linear& linear, pare::FunctionRef<pare::Result<void>(pare::MatrixView<float>)> change) {
+  const pare::MatrixView<const float> old = linear.floats()->view();
+  auto values = std::make_shared<std::vector<float>>(old.data, old.data + old.rows * old.cols);
+  if (auto done = change(pare::MatrixView<float>(values->data(), old.rows, old.cols)); !done) return done;
+  linear = Linear(FloatMatrix::owning(std::move(values), old.shape()));
+  return {};
+}
+
 void accumulate(pare::MatrixView<const float> x, pare::MatrixView<const float> weights, pare::MatrixView<float> y) {
   pare::HighwayKernels::accumulate_products(x.data, x.rows, x.row_stride, weights.data, weights.rows,
                                             weights.row_stride, x.cols, y.data, y.row_stride);

@@ -52,6 +52,9 @@ class Linear {
   std::variant<FloatMatrix, io::PackedMatrix> weights_;
 };
 
+/// Gives a layer of floats the weights that `change` makes of a copy of them. Errors: those of `change`.
+pare::Result<void> rewrite(Linear& linear, pare::FunctionRef<pare::Result<void>(pare::MatrixView<float>)> change);
+
 /// y = x * W^T for floats; the same values for every executor.
 void multiply(pare::MatrixView<const float> x, pare::MatrixView<const float> weights, pare::MatrixView<float> y,
               pare::Executor executor);

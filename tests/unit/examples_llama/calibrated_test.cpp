@@ -11,6 +11,7 @@
 #include "llama/block_runner.hpp"
 #include "llama/calibrated_quantization.hpp"
 #include "llama/channel_folding.hpp"
+#include "llama/progressive_channels.hpp"
 #include "tiny_model.hpp"
 
 namespace {
@@ -63,11 +64,9 @@ class Calibrated : public testing::Test {
       auto block = llama::load_block(*files, config, i);
       for (auto& stream : *exact) EXPECT_TRUE(runner.run(*block, stream, llama::ignore_inputs));
       for (const llama::LinearRole role : llama::linear_roles) {
-        const pare::CodedMatrix& matrix = quantized[i].layers.at(llama::expected_linear(config, i, role).name).matrix;
-        auto values = std::make_shared<std::vector<float>>();
-        for (std::size_t k = 0; k < matrix.shape.rows * matrix.shape.cols; ++k)
-          values->push_back(matrix.value(k / matrix.shape.cols, k % matrix.shape.cols));
-        (*block)[role] = llama::Linear(llama::FloatMatrix::owning(values, matrix.shape));
+        const auto& codes = quantized[i].layers.at(llama::expected_linear(config, i, role).name).codes;
+        const auto values = std::make_shared<std::vector<float>>(llama::values_of(codes));
+        (*block)[role] = llama::Linear(llama::FloatMatrix::owning(values, llama::shape_of(codes)));
       }
       const auto norm = [&](const std::string& name, std::vector<float>& own) {
         if (const auto found = quantized[i].floats.find(name); found != quantized[i].floats.end()) own = found->second;
@@ -83,6 +82,16 @@ class Calibrated : public testing::Test {
         sum += away * away;
       }
     return sum;
+  }
+  /// That both blocks do the same to a sequence.
+  static void expect_same_function(const llama::Config& config, const llama::Block& a, const llama::Block& b,
+                                   const llama::Stream& sequence) {
+    llama::Stream before = sequence, after = sequence;
+    llama::BlockRunner runner(config, {sequence}, pare::serial);
+    ASSERT_TRUE(runner.run(a, before, llama::ignore_inputs));
+    ASSERT_TRUE(runner.run(b, after, llama::ignore_inputs));
+    for (std::size_t i = 0; i < before.hidden.size(); ++i)
+      EXPECT_NEAR(before.hidden[i], after.hidden[i], 1e-4f * (1.0f + std::fabs(before.hidden[i])));
   }
   double distance(const std::string& method) {
     const auto blocks = quantize(method, method + scheme_);
@@ -151,7 +160,8 @@ TEST_F(Calibrated, FoldedBlocksComputeWhatTheyDid) {
   for (std::size_t i = 0; i < 20 * 64; ++i) exact.hidden.push_back(tiny::value({"x", io::DType::f32, {20, 64}}, i));
   const auto grid = pare::AnyGrid::named("int4-asym-g32");
   ASSERT_TRUE(grid);
-  for (const auto scaling : {llama::ChannelScaling::awq, llama::ChannelScaling::smooth_quant}) {
+  for (const auto scaling :
+       {llama::ChannelScaling::awq, llama::ChannelScaling::smooth_quant, llama::ChannelScaling::qoq}) {
     llama::Block folded = block;
     for (std::size_t stage = 0; stage < llama::stages.size(); ++stage) {
       if (!llama::scales_stage(scaling, config, stage)) continue;
@@ -165,18 +175,62 @@ TEST_F(Calibrated, FoldedBlocksComputeWhatTheyDid) {
       const auto done = llama::fold_scales(scaling, *grid, *input, stage, folded, {});
       ASSERT_TRUE(done) << done.error().message;
     }
-    EXPECT_NE(folded.attention_norm, block.attention_norm);
-    llama::Stream before = exact, after = exact;
-    llama::BlockRunner runner(config, {exact}, pare::serial);
-    ASSERT_TRUE(runner.run(block, before, llama::ignore_inputs));
-    ASSERT_TRUE(runner.run(folded, after, llama::ignore_inputs));
-    for (std::size_t i = 0; i < before.hidden.size(); ++i)
-      EXPECT_NEAR(before.hidden[i], after.hidden[i], 1e-4f * (1.0f + std::fabs(before.hidden[i])));
+    EXPECT_EQ(folded.attention_norm == block.attention_norm, scaling == llama::ChannelScaling::qoq);
+    expect_same_function(config, block, folded, exact);
   }
 }
 
+TEST_F(Calibrated, OrderedChannelsAndSmoothedKeysComputeWhatTheyDid) {
+  const llama::Config config = tiny::config();  // four heads share two of values
+  auto files = llama::WeightFiles::open(folder_ / "model");
+  ASSERT_TRUE(files);
+  const auto block = llama::load_block(*files, config, 1);
+  ASSERT_TRUE(block);
+  llama::Stream exact{20, {}};
+  for (std::size_t i = 0; i < 20 * 64; ++i) exact.hidden.push_back(tiny::value({"x", io::DType::f32, {20, 64}}, i));
+  llama::Block changed = *block;
+  std::vector<float> magnitudes(96);
+  for (std::size_t i = 0; i < 96; ++i) magnitudes[i] = static_cast<float>(i * 37 % 11);
+  ASSERT_TRUE(llama::order_channels(config, magnitudes, llama::LinearRole::down, changed));
+  ASSERT_TRUE(llama::order_channels(config, std::span(magnitudes).first(64), llama::LinearRole::output, changed));
+  llama::KeySmoothing keys(config);
+  EXPECT_FALSE(keys.fold(changed)) << "without a token";
+  keys.add({exact.hidden.data(), 20, 64}, changed, pare::serial);
+  ASSERT_TRUE(keys.fold(changed));
+  for (const auto role : {llama::LinearRole::query, llama::LinearRole::key, llama::LinearRole::value,
+                          llama::LinearRole::gate, llama::LinearRole::down})
+    EXPECT_NE(changed[role].floats()->view()(3, 5), (*block)[role].floats()->view()(3, 5));
+  expect_same_function(config, *block, changed, exact);
+}
+
+TEST_F(Calibrated, ProgressiveCodesHaveTwoLevelsOfScales) {
+  scheme_ = "int4-asym-g32";
+  const double rounded = distance("rtn");
+  EXPECT_LT(distance("qoq"), 3.0 * rounded) << "scales of the second level are whole numbers";
+  const auto blocks = quantize("qoq", "qoqint4-asym-g32");
+  ASSERT_TRUE(blocks);
+  const auto& layer = blocks->front().layers.at("model.layers.0.mlp.gate_proj.weight");
+  EXPECT_EQ(layer.method, "qoq");
+  const auto parts = pare::QServePerGroup{.group_size = 32}.write(std::get<pare::CodedMatrix>(layer.codes));
+  ASSERT_TRUE(parts) << parts.error().message;
+  scheme_ = "int4-asym-channel";
+  const auto rows = quantize("qoq", "rows");
+  ASSERT_TRUE(rows) << rows.error().message;
+  EXPECT_TRUE(pare::QServePerChannel().write(
+      std::get<pare::CodedMatrix>(rows->front().layers.at("model.layers.0.mlp.gate_proj.weight").codes)));
+}
+
+TEST_F(Calibrated, CodebooksAreNearerThanRoundingToAsManyBits) {
+  scheme_ = "2x6-g4";
+  const double codebooks = distance("aqlm");
+  scheme_ = "int3-g32";
+  EXPECT_GT(codebooks, 0.0);
+  EXPECT_LT(codebooks, distance("rtn"));
+}
+
 TEST_F(Calibrated, GoesOnWhereItStopped) {
-  for (const std::string method : {"gptq", "matched", "awq"}) {
+  for (const std::string method : {"gptq", "matched", "awq", "qoq", "aqlm"}) {
+    scheme_ = method == "aqlm" ? "1x4-g4" : method == "qoq" ? "int4-asym-g32" : "int2-asym-g32";
     ASSERT_TRUE(quantize(method, method));
     const fs::path store = folder_ / method;
     const std::string first = fixtures::read(store / "block-00000.safetensors");
@@ -192,6 +246,7 @@ TEST_F(Calibrated, GoesOnWhereItStopped) {
     fixtures::write(store / "block-00000.safetensors", first.substr(0, first.size() / 2));
     EXPECT_FALSE(quantize(method, method));
   }
+  scheme_ = "int2-asym-g32";
   ASSERT_TRUE(quantize("gptq", "store"));
   const auto other = quantize("rtn", "store");
   ASSERT_FALSE(other);
@@ -204,7 +259,19 @@ TEST_F(Calibrated, SaysWhatIsWrong) {
   const auto centred = quantize("hqq", "b");
   ASSERT_FALSE(centred);
   EXPECT_NE(centred.error().message.find("zero point"), std::string::npos) << centred.error().message;
+  EXPECT_FALSE(quantize("qoq", "e"));
+  scheme_ = "2x8";
+  for (const std::string method : {"gptq", "awq"}) {
+    const auto codebooks = quantize(method, "f" + method);
+    ASSERT_FALSE(codebooks);
+    EXPECT_NE(codebooks.error().message.find("aqlm"), std::string::npos) << codebooks.error().message;
+  }
+  for (const char* scheme : {"2x", "2x17", "0x8", "2x8-g", "2x8-g4x", "99x8", "2x8-g7"}) {
+    scheme_ = scheme;
+    EXPECT_FALSE(quantize("aqlm", "h")) << scheme;
+  }
   scheme_ = "fp8-block";
+  EXPECT_FALSE(quantize("aqlm", "g"));
   EXPECT_FALSE(quantize("awq", "c")) << "blocks of several rows cannot be clipped row by row";
   EXPECT_TRUE(quantize("auto", "d")) << "the other methods can have them";
   texts_.clear();

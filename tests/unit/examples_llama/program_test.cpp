@@ -156,6 +156,14 @@ TEST_F(LlamaProgram, QuantizesByCalibration) {
   expect_failure(run("quantize " + m + o + " --method refined --layout marble" + calibration), "marble", "pare");
   expect_failure(run("quantize " + m + " --layout gguf:q4_0 --method gptq -o " + quoted(output_)), "gguf", "gptq");
   expect_failure(run("quantize " + m + o + " --method hqq"), "HQQ", "--layout hqq");
+  expect_failure(run("quantize " + m + o + " --method aqlm" + calibration), "aqlm", "2x8");
+  const std::string books = "quantize " + m + " --json --scheme 1x5-g4 -o " + quoted(output_) + calibration;
+  expect_failure(run(books + " --method aqlm"), "--layout pare", "--layout aqlm");
+  expect_failure(run(books + " --method gptq"), "1x5-g4", "--method aqlm");
+  const std::string progressive = "quantize " + m + " --json --method qoq -o " + quoted(output_) + calibration;
+  expect_failure(run(progressive + " --scheme int4-asym-g32 --layout gptq"), "products", "qserve:per-group");
+  expect_failure(run(progressive + " --scheme int4-asym-channel"), "whole rows", "qserve:per-channel");
+  expect_failure(run(progressive + " --scheme int4-g32"), "QoQ", "int4-asym-g128");
   EXPECT_EQ(folder_.entries(), 2u);
 
   const auto refined = report(run("quantize " + m + " --scheme int4-g32-f16 --json -o " + quoted(output_) +
@@ -173,6 +181,24 @@ TEST_F(LlamaProgram, QuantizesByCalibration) {
   const auto beside = report(
       run("perplexity " + quoted(output_) + " --json --text " + quoted(text_) + " --reference " + quoted(model_)));
   EXPECT_LT(beside["mean_divergence"].get<double>(), 1e-3) << "the norms have taken the scales in";
+}
+
+TEST_F(LlamaProgram, QuantizesToTheLayoutsOfQServeAndAqlm) {
+  const std::string quantize = "quantize " + quoted(model_) + " --json --force -o " + quoted(output_);
+  const std::string measure = "perplexity " + quoted(output_) + " --json --text " + quoted(text_);
+  for (const std::string how :
+       {"qoq --layout qserve:per-group --scheme int4-asym-g32", "qoq --scheme int4-asym-g32",
+        "qoq --layout qserve:per-channel --scheme int4-asym-channel", "aqlm --layout aqlm --scheme 1x5-g4"}) {
+    const auto written = report(run(quantize + " --calibration " + quoted(text_) + " --method " + how));
+    EXPECT_GT(written["sqnr_db"], 1.0) << how;
+    EXPECT_GT(written["bits_per_weight"], 1.0) << how;
+    EXPECT_GT(report(run(measure))["perplexity"], 1.0) << how;
+  }
+  const auto config = nlohmann::json::parse(fixtures::read(output_ / "config.json"))["quantization_config"];
+  EXPECT_EQ(config["quant_method"], "aqlm");
+  EXPECT_EQ(config["num_codebooks"], 1);
+  EXPECT_EQ(config["nbits_per_codebook"], 5);
+  EXPECT_EQ(config["in_group_size"], 4);
 }
 
 TEST_F(LlamaProgram, PrunesWithAndWithoutPacking) {
