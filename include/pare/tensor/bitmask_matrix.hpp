@@ -37,6 +37,7 @@ class BitmaskMatrix {
   [[nodiscard]] Shape shape() const noexcept { return mask_.shape(); }
   [[nodiscard]] MaskView mask() const noexcept { return mask_.view(); }
   [[nodiscard]] std::span<const float> values() const noexcept { return values_.values(); }
+  [[nodiscard]] std::span<const float> held() const noexcept { return values(); }
   [[nodiscard]] std::size_t bytes() const noexcept {
     return values_.size() * sizeof(float) + offsets_.size() * sizeof(std::size_t) + shape().rows * mask().row_bytes();
   }
@@ -51,11 +52,12 @@ class BitmaskMatrix {
     return {};
   }
 
-  /// Rows [begin, begin + rows) times one row of x, as ReferenceKernels::multiply_bitmask says.
+  /// Rows [begin, begin + rows) times the rows of x, as ReferenceKernels::multiply_bitmask says.
   template <KernelBackend Kernels>
-  void multiply(const float* x, std::size_t begin, std::size_t rows, float* y) const noexcept {
-    Kernels::multiply_bitmask(x, mask().data + begin * mask().row_bytes(), mask().row_bytes(), values_.data(),
-                              offsets_.data() + begin, rows, y);
+  void multiply(MatrixView<const float> x, std::size_t begin, std::size_t rows, MatrixView<float> y) const noexcept {
+    for (std::size_t i = 0; i < x.rows; ++i)
+      Kernels::multiply_bitmask(x.row(i), mask().data + begin * mask().row_bytes(), mask().row_bytes(), values_.data(),
+                                offsets_.data() + begin, rows, y.row(i) + begin);
   }
   [[nodiscard]] static constexpr std::size_t row_unit() noexcept { return 1; }
 

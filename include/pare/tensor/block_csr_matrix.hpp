@@ -4,10 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <utility>
 
-#include "pare/tensor/sparse_storage.hpp"
+#include "pare/tensor/kept_blocks.hpp"
 
 namespace pare {
 
@@ -21,94 +20,73 @@ class BlockCsrMatrix {
   static Result<BlockCsrMatrix> create(MatrixView<const float> weights, MaskView mask, Shape block,
                                        const Options& options = {}) {
     if (Result<void> ok = detail::check_masked(weights, mask); !ok) return std::move(ok).error();
-    if (block.rows == 0 || block.cols == 0 ||
-        (!mask.empty() && (block.rows > std::max<std::size_t>(mask.rows, 16) || block.cols > mask.cols)))
-      return Error{ErrorCode::invalid_argument, "pare: blocks of " + std::to_string(block.rows) + " x " +
-                                                    std::to_string(block.cols) + " do not fit a matrix of " +
-                                                    std::to_string(mask.rows) + " x " + std::to_string(mask.cols)};
-    const Shape grid{ceil_div(mask.rows, block.rows), mask.rows == 0 ? 0 : ceil_div(mask.cols, block.cols)};
-    auto chosen = Mask::create(grid, options.memory);
-    if (!chosen) return std::move(chosen).error();
-    const auto height = [&](std::size_t b) { return std::min(block.rows, mask.rows - b * block.rows); };
-    if (grid.cols != 0)
-      options.executor(grid.rows, [&](std::size_t b) {
-        std::fill_n(chosen->row(b), ceil_div(grid.cols, 8), std::uint8_t{0});
-        for (std::size_t r = b * block.rows; r < b * block.rows + height(b); ++r)
-          for (std::size_t c = 0; c < mask.cols; ++c)
-            if (mask.test(r, c)) chosen->set(b, c / block.cols, true);
-      });
-    auto offsets = detail::kept_offsets(*chosen, options.memory);
-    if (!offsets) return std::move(offsets).error();
-    const std::size_t kept = (*offsets)[grid.rows];
+    auto blocks = detail::KeptBlocks::of(mask, block, options);
+    if (!blocks) return std::move(blocks).error();
     std::size_t area = 0, count = 0;
-    if (!checked_multiply(block.rows, block.cols, area) || !checked_multiply(kept, area, count))
+    if (!checked_multiply(block.rows, block.cols, area) || !checked_multiply(blocks->columns.size(), area, count))
       return Error{ErrorCode::invalid_argument, "pare: the kept blocks are too large to address"};
     auto values = Array<float>::create(count, options.memory);
     if (!values) return std::move(values).error();
-    auto columns = Array<std::uint32_t>::create(kept, options.memory);
-    if (!columns) return std::move(columns).error();
-    options.executor(grid.rows, [&](std::size_t b) {
-      std::size_t k = (*offsets)[b];
-      for (std::size_t j = 0; j < grid.cols; ++j) {
-        if (!chosen->test(b, j)) continue;
-        (*columns)[k] = static_cast<std::uint32_t>(j);
-        float* out = values->data() + k++ * area;
-        for (std::size_t c = j * block.cols; c < std::min(mask.cols, (j + 1) * block.cols); ++c, out += block.rows)
-          for (std::size_t r = 0; r < height(b); ++r)
-            if (mask.test(b * block.rows + r, c)) out[r] = weights(b * block.rows + r, c);
-      }
-    });
-    return BlockCsrMatrix(mask.shape(), block, *std::move(offsets), *std::move(values), *std::move(columns));
+    if (count != 0)
+      options.executor(blocks->rows(), [&](std::size_t b) {
+        for (std::size_t k = blocks->offsets[b]; k < blocks->offsets[b + 1]; ++k) {
+          const std::size_t first = blocks->columns[k] * block.cols;
+          float* out = values->data() + k * area;
+          for (std::size_t c = first; c < std::min(mask.cols, first + block.cols); ++c, out += block.rows)
+            for (std::size_t r = b * block.rows; r < std::min(mask.rows, (b + 1) * block.rows); ++r)
+              if (mask.test(r, c)) out[r - b * block.rows] = weights(r, c);
+        }
+      });
+    return BlockCsrMatrix(mask.shape(), *std::move(blocks), *std::move(values));
   }
 
   [[nodiscard]] Shape shape() const noexcept { return shape_; }
-  [[nodiscard]] Shape block() const noexcept { return block_; }
-  [[nodiscard]] std::size_t blocks() const noexcept { return columns_.size(); }
+  [[nodiscard]] Shape block() const noexcept { return blocks_.block; }
+  [[nodiscard]] std::size_t blocks() const noexcept { return blocks_.columns.size(); }
   [[nodiscard]] std::span<const float> values() const noexcept { return values_.values(); }
+  [[nodiscard]] std::span<const float> held() const noexcept { return values(); }
   /// The block column of each block.
-  [[nodiscard]] std::span<const std::uint32_t> columns() const noexcept { return columns_.values(); }
+  [[nodiscard]] std::span<const std::uint32_t> columns() const noexcept { return blocks_.columns.values(); }
   /// Where the blocks of each block row begin; the last one is the count of all.
-  [[nodiscard]] std::span<const std::size_t> offsets() const noexcept { return offsets_.values(); }
+  [[nodiscard]] std::span<const std::size_t> offsets() const noexcept { return blocks_.offsets.values(); }
   [[nodiscard]] std::size_t bytes() const noexcept {
-    return values_.size() * sizeof(float) + columns_.size() * sizeof(std::uint32_t) +
-           offsets_.size() * sizeof(std::size_t);
+    return values_.size() * sizeof(float) + blocks_.columns.size() * sizeof(std::uint32_t) +
+           blocks_.offsets.size() * sizeof(std::size_t);
   }
 
   /// Writes every element, +0 for those not kept. Errors: a shape that differs, a null pointer, overlapping elements.
   Result<void> to_dense(MatrixView<float> out) const {
     if (Result<void> ok = detail::clear_dense(shape_, out); !ok) return ok;
     for (std::size_t r = 0; r < out.rows; ++r)
-      for (std::size_t k = offsets_[r / block_.rows]; k < offsets_[r / block_.rows + 1]; ++k) {
-        const float* value = values_.data() + k * block_.rows * block_.cols + r % block_.rows;
-        const std::size_t first = columns_[k] * block_.cols;
-        for (std::size_t c = first; c < std::min(out.cols, first + block_.cols); ++c, value += block_.rows)
+      for (std::size_t k = blocks_.offsets[r / blocks_.block.rows]; k < blocks_.offsets[r / blocks_.block.rows + 1];
+           ++k) {
+        const float* value = values_.data() + k * blocks_.block.rows * blocks_.block.cols + r % blocks_.block.rows;
+        const std::size_t first = blocks_.columns[k] * blocks_.block.cols;
+        for (std::size_t c = first; c < std::min(out.cols, first + blocks_.block.cols);
+             ++c, value += blocks_.block.rows)
           out(r, c) = *value;
       }
     return {};
   }
 
-  /// Rows [begin, begin + rows), where a block row begins, times one row of x, as ReferenceKernels::multiply_block_csr
+  /// Rows [begin, begin + rows), where a block row begins, times the rows of x, as ReferenceKernels::multiply_block_csr
   /// says.
   template <KernelBackend Kernels>
-  void multiply(const float* x, std::size_t begin, std::size_t rows, float* y) const noexcept {
-    Kernels::multiply_block_csr(x, shape_.cols, values_.data(), columns_.data(), offsets_.data() + begin / block_.rows,
-                                block_.rows, block_.cols, rows, y);
+  void multiply(MatrixView<const float> x, std::size_t begin, std::size_t rows, MatrixView<float> y) const noexcept {
+    for (std::size_t i = 0; i < x.rows; ++i)
+      Kernels::multiply_block_csr(x.row(i), shape_.cols, values_.data(), blocks_.columns.data(),
+                                  blocks_.offsets.data() + begin / blocks_.block.rows, blocks_.block.rows,
+                                  blocks_.block.cols, rows, y.row(i) + begin);
   }
-  [[nodiscard]] std::size_t row_unit() const noexcept { return block_.rows; }
+  [[nodiscard]] std::size_t row_unit() const noexcept { return blocks_.block.rows; }
 
  private:
-  BlockCsrMatrix(Shape shape, Shape block, Array<std::size_t> offsets, Array<float> values,
-                 Array<std::uint32_t> columns)
-      : shape_(shape),
-        block_(block),
-        offsets_(std::move(offsets)),
-        values_(std::move(values)),
-        columns_(std::move(columns)) {}
+  BlockCsrMatrix(Shape shape, detail::KeptBlocks blocks, Array<float> values)
+      : shape_(shape), blocks_(std::move(blocks)), values_(std::move(values)) {}
 
-  Shape shape_, block_;
-  Array<std::size_t> offsets_;
+  Shape shape_;
+  detail::KeptBlocks blocks_;
   Array<float> values_;
-  Array<std::uint32_t> columns_;
 };
 
 }  // namespace pare

@@ -36,6 +36,7 @@ class CsrMatrix {
 
   [[nodiscard]] Shape shape() const noexcept { return shape_; }
   [[nodiscard]] std::span<const float> values() const noexcept { return values_.values(); }
+  [[nodiscard]] std::span<const float> held() const noexcept { return values(); }
   [[nodiscard]] std::span<const std::uint32_t> columns() const noexcept { return columns_.values(); }
   /// Where the values of each row begin; one more than rows, the last one the count of all.
   [[nodiscard]] std::span<const std::size_t> offsets() const noexcept { return offsets_.values(); }
@@ -51,10 +52,11 @@ class CsrMatrix {
     return {};
   }
 
-  /// Rows [begin, begin + rows) times one row of x, as ReferenceKernels::multiply_csr says.
+  /// Rows [begin, begin + rows) times the rows of x, as ReferenceKernels::multiply_csr says.
   template <KernelBackend Kernels>
-  void multiply(const float* x, std::size_t begin, std::size_t rows, float* y) const noexcept {
-    Kernels::multiply_csr(x, values_.data(), columns_.data(), offsets_.data() + begin, rows, y);
+  void multiply(MatrixView<const float> x, std::size_t begin, std::size_t rows, MatrixView<float> y) const noexcept {
+    for (std::size_t i = 0; i < x.rows; ++i)
+      Kernels::multiply_csr(x.row(i), values_.data(), columns_.data(), offsets_.data() + begin, rows, y.row(i) + begin);
   }
   [[nodiscard]] static constexpr std::size_t row_unit() noexcept { return 1; }
 

@@ -23,13 +23,19 @@ inline Result<Mask> nonzero_mask(MatrixView<const float> weights, const Options&
 
 namespace detail {
 
-inline Result<void> check_masked(MatrixView<const float> weights, MaskView mask) {
-  if (mask.shape() != weights.shape()) return shape_error("the mask", mask.shape(), weights.shape());
+/// Whether sparse storage can be made of weights of this shape and the mask.
+inline Result<void> check_mask(MaskView mask, Shape weights) {
+  if (mask.shape() != weights) return shape_error("the mask", mask.shape(), weights);
   if (!mask.empty() && mask.data == nullptr)
     return Error{ErrorCode::invalid_argument, "pare: the mask is a null pointer"};
   if (weights.cols > std::numeric_limits<std::int32_t>::max())
     return Error{ErrorCode::unsupported,
                  "pare: sparse storage takes at most 2^31 - 1 columns, not " + std::to_string(weights.cols)};
+  return {};
+}
+
+inline Result<void> check_masked(MatrixView<const float> weights, MaskView mask) {
+  if (Result<void> ok = check_mask(mask, weights.shape()); !ok) return ok;
   return check_input(weights, "the weight matrix");
 }
 
@@ -53,7 +59,7 @@ inline Result<void> clear_dense(Shape shape, MatrixView<float> out) {
   return {};
 }
 
-/// y = x * W^T for storage that multiplies rows of it with one row of x.
+/// y = x * W^T for storage that multiplies some rows of it with x.
 template <class Kernels, class Weights>
 Result<void> multiply_sparse(const Weights& weights, MatrixView<const float> x, MatrixView<float> y,
                              const Options& options) {
@@ -65,14 +71,13 @@ Result<void> multiply_sparse(const Weights& weights, MatrixView<const float> x, 
   if ((x.col_stride != 1 && x.cols > 1) || (y.col_stride != 1 && y.cols > 1))
     return Error{ErrorCode::unsupported, "pare: matmul needs row-major x and y; use Eigen's RowMajor storage order"};
   if (overlap(y.data, extent(y), x.data, extent(x)) ||
-      overlap(y.data, extent(y), weights.values().data(), weights.values().size()))
+      overlap(y.data, extent(y), weights.held().data(), weights.held().size()))
     return Error{ErrorCode::invalid_argument, "pare: y overlaps x or the weights"};
   if (y.empty()) return {};
   const std::size_t unit = weights.row_unit(), rows_per_task = ceil_div(std::size_t{64}, unit) * unit;
   options.executor(ceil_div(shape.rows, rows_per_task), [&](std::size_t task) {
     const std::size_t begin = task * rows_per_task, rows = std::min(rows_per_task, shape.rows - begin);
-    for (std::size_t i = 0; i < x.rows; ++i)
-      weights.template multiply<Kernels>(x.row(i), begin, rows, y.row(i) + begin);
+    weights.template multiply<Kernels>(x, begin, rows, y);
   });
   return {};
 }

@@ -2,10 +2,15 @@
 
 /// Layer 4: tensors of codes, masks, and the verbs quantize, dequantize and matmul.
 #include "pare/tensor/bitmask_matrix.hpp"
+#include "pare/tensor/bitmask_tensor.hpp"
 #include "pare/tensor/block_csr_matrix.hpp"
+#include "pare/tensor/block_csr_tensor.hpp"
 #include "pare/tensor/coded.hpp"
 #include "pare/tensor/csr_matrix.hpp"
+#include "pare/tensor/csr_tensor.hpp"
 #include "pare/tensor/dequantize.hpp"
+#include "pare/tensor/kept_blocks.hpp"
+#include "pare/tensor/kept_codes.hpp"
 #include "pare/tensor/mask.hpp"
 #include "pare/tensor/matmul.hpp"
 #include "pare/tensor/packed.hpp"
