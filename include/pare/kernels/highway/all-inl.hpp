@@ -11,6 +11,13 @@
 #else
 #define PARE_AVX512 0
 #endif
+// Whether eight floats are placed and multiplied in one instruction each.
+#undef PARE_EXPANDS
+#if HWY_ARCH_X86 && HWY_TARGET == HWY_AVX2
+#define PARE_EXPANDS 1
+#else
+#define PARE_EXPANDS 0
+#endif
 // clang-format off: the order counts
 #include "pare/kernels/highway/convert-inl.hpp"
 #include "pare/kernels/highway/copy-inl.hpp"

@@ -82,6 +82,59 @@ HWY_INLINE void multiply_bitmask_rows(const float* HWY_RESTRICT x, const std::ui
   }
 }
 
+#elif PARE_EXPANDS
+
+/// For each byte of a mask the places, among the values that it keeps, of those of its eight columns; bit 7 where one
+/// is kept.
+alignas(64) inline constexpr auto expansion = [] {
+  std::array<std::array<std::uint8_t, 8>, 256> places{};
+  for (unsigned kept = 0; kept < 256; ++kept)
+    for (unsigned c = 0, k = 0; c < 8; ++c)
+      if ((kept >> c & 1u) != 0) places[kept][c] = static_cast<std::uint8_t>(0x80u | k++);
+  return places;
+}();
+
+/// How many columns each byte of a mask keeps; the target need not have an instruction that counts.
+inline constexpr auto kept_counts = [] {
+  std::array<std::uint8_t, 256> counts{};
+  for (unsigned kept = 0; kept < 256; ++kept) counts[kept] = static_cast<std::uint8_t>(std::popcount(kept));
+  return counts;
+}();
+
+/// A row of multiply_bitmask whose values begin at `value`; none stands at `end` or after it.
+HWY_INLINE float multiply_bitmask_row(const float* HWY_RESTRICT x, const std::uint8_t* HWY_RESTRICT bits,
+                                      std::size_t row_bytes, const float* value, const float* end) {
+  const ByteTag bytes;
+  Floats sum[2] = {hn::Zero(floats), hn::Zero(floats)};
+  std::size_t b = 0;
+  const auto add = [&](std::size_t part) HWY_ATTR {
+    const std::uint8_t kept = bits[b];
+    const Words places = hn::PromoteTo(words, hn::LoadU(bytes, expansion[kept].data()));
+    const auto index = hn::IndicesFromVec(floats, hn::BitCast(ints, hn::And(places, set(7))));
+    const auto mask = hn::RebindMask(floats, hn::TestBit(places, set(0x80)));
+    const Floats w = hn::TableLookupLanes(hn::LoadU(floats, value), index);
+    // Only those kept are read, of x, and only their sums change.
+    sum[part] = hn::IfThenElse(mask, hn::MulAdd(hn::MaskedLoad(mask, floats, x + b * 8), w, sum[part]), sum[part]);
+    value += kept_counts[kept];
+    ++b;
+  };
+  // Eight values are read for each byte, however many of them it keeps.
+  for (; row_bytes - b >= 2 && end - value >= 16;) {
+    hwy::Prefetch(value + sparse_prefetch_distance);
+    add(0);
+    add(1);
+  }
+  HWY_ALIGN float s[16];
+  hn::Store(sum[0], floats, s);
+  hn::Store(sum[1], floats, s + 8);
+  for (; b < row_bytes; ++b)
+    for (unsigned left = bits[b]; left != 0; left &= left - 1) {
+      const std::size_t c = b * 8 + static_cast<std::size_t>(std::countr_zero(left));
+      s[c % 16] = std::fma(x[c], *value++, s[c % 16]);
+    }
+  return fold(s);
+}
+
 #endif
 
 template <class Unused>
@@ -98,6 +151,9 @@ void multiply_bitmask(const float* x, const std::uint8_t* bits, std::size_t row_
   for (; rows - r >= at_once; r += at_once)
     multiply_bitmask_rows<at_once>(x, bits + r * row_bytes, row_bytes, values, offsets + r, y + r);
   for (; r < rows; ++r) multiply_bitmask_rows<1>(x, bits + r * row_bytes, row_bytes, values, offsets + r, y + r);
+#elif PARE_EXPANDS
+  for (std::size_t r = 0; r < rows; ++r)
+    y[r] = multiply_bitmask_row(x, bits + r * row_bytes, row_bytes, values + offsets[r], values + offsets[rows]);
 #else
   ReferenceKernels::multiply_bitmask(x, bits, row_bytes, values, offsets, rows, y);
 #endif
