@@ -6,6 +6,10 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
 
+# gcc spends a seventh of its time on freeing memory that machines have.
+set(PARE_GCC_OPTIONS --param=ggc-min-heapsize=1048576)
+add_compile_options("$<$<CXX_COMPILER_ID:GNU>:${PARE_GCC_OPTIONS}>")
+
 find_program(CCACHE ccache)
 if(CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${CCACHE}")

@@ -21,7 +21,8 @@ $<TARGET_FILE:hwy::hwy>
 -Wl,-rpath,$<TARGET_FILE_DIR:hwy::hwy>
 ")
 
-# The compilers' paths, the configured one first; the name of each is ${name_of_<path>}.
+# The compilers' paths, the configured one first; the name of each is ${name_of_<path>}, its own options are in
+# ${options_of_<path>}.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(name g++)
 else()
@@ -36,5 +37,13 @@ foreach(other IN ITEMS g++ clang++-14 clang++-19)
   if(${variable} AND NOT other STREQUAL name)
     list(APPEND PARE_COMPILERS "${${variable}}")
     set("name_of_${${variable}}" "${other}")
+  endif()
+endforeach()
+foreach(compiler IN LISTS PARE_COMPILERS)
+  if("${name_of_${compiler}}" STREQUAL "g++")
+    set("options_of_${compiler}" "${PARE_GCC_OPTIONS}")
+  elseif("${name_of_${compiler}}" STREQUAL "clang++-19")
+    # What clang 19 itself finds with -march=native on processors with AVX10.
+    set("options_of_${compiler}" -Wno-invalid-feature-combination)
   endif()
 endforeach()

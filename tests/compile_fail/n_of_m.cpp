@@ -1,5 +1,7 @@
 // expect: pare: NofM<N, M> keeps N of every M columns: N must be at least 1 and at most M
-#include <pare/prune/prune.hpp>
+#include <pare/prune/n_of_m.hpp>
+#include <pare/prune/pruner.hpp>
+#include <pare/prune/saliency.hpp>
 
 #ifdef SHOULD_COMPILE
 using Pattern = pare::NofM<2, 4>;

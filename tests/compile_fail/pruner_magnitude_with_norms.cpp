@@ -1,5 +1,7 @@
 // expect: pare: Magnitude.* takes no activation norms: call pruner.weights.
-#include <pare/prune/prune.hpp>
+#include <pare/prune/n_of_m.hpp>
+#include <pare/prune/pruner.hpp>
+#include <pare/prune/saliency.hpp>
 #include <vector>
 
 int main() {

@@ -1,5 +1,7 @@
 // expect: pare: the first parameter of Pruner must be a Saliency such as Magnitude or Wanda
-#include <pare/prune/prune.hpp>
+#include <pare/prune/n_of_m.hpp>
+#include <pare/prune/pruner.hpp>
+#include <pare/prune/saliency.hpp>
 
 struct Nameless {
 #ifdef SHOULD_COMPILE

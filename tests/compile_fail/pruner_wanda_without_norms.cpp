@@ -1,5 +1,7 @@
 // expect: pare: Wanda.* needs the activation norms of each input column: call pruner.weights, norms.
-#include <pare/prune/prune.hpp>
+#include <pare/prune/n_of_m.hpp>
+#include <pare/prune/pruner.hpp>
+#include <pare/prune/saliency.hpp>
 #include <vector>
 
 int main() {

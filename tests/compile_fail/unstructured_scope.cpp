@@ -1,5 +1,7 @@
 // expect: pare: Unstructured<Scope> takes PerRow, PerLayer, PerLayerThreshold or PerLayerKthValue as its scope
-#include <pare/prune/prune.hpp>
+#include <pare/prune/pruner.hpp>
+#include <pare/prune/saliency.hpp>
+#include <pare/prune/unstructured.hpp>
 
 #ifdef SHOULD_COMPILE
 using Scope = pare::PerLayer;

@@ -1,6 +1,7 @@
 // expect: weights are float, pare::Half or pare::BFloat16
 #define PARE_USE_COMPILED_KERNELS 1
-#include <pare/pare.hpp>
+#include <pare/schemes/catalog.hpp>
+#include <pare/tensor/tensor.hpp>
 #include <vector>
 
 #ifdef SHOULD_COMPILE

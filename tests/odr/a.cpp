@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <pare/pare.hpp>
 
 #include "round_trip.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstddef>
-#include <pare/pare.hpp>
+#include <pare/tensor/tensor.hpp>
 #include <span>
 #include <vector>
 
@@ -18,8 +18,7 @@ std::vector<float> round_trip() {
 }
 
 inline std::vector<std::vector<float>> round_trips() {
-  return {round_trip<pare::Scheme<4, pare::Symmetric, pare::PerGroup<32>>>(),
-          round_trip<pare::Scheme<8, pare::Asymmetric, pare::PerChannel>>(),
+  return {round_trip<pare::Scheme<4, pare::Asymmetric, pare::PerGroup<32>>>(),
           round_trip<pare::Scheme<pare::nf4, pare::Symmetric, pare::PerGroup<64>>>(),
           round_trip<pare::Scheme<pare::e2m1, pare::Symmetric, pare::PerGroup<32>, pare::e8m0>>()};
 }
