@@ -1,7 +1,8 @@
 // What pruned weights gain in products: 2:4 beside dense integers, sparse floats beside dense ones, and an MLP with
 // fewer neurons. What stands in one row took its turns in one run; medians of the thread's processor time, one thread.
 //
-//   pare_bench_sparse [2:4 | float | neurons [TARGET]]     TARGET: an instruction set by Highway's name, such as AVX2
+//   pare_bench_sparse [2:4 | float | codes | neurons [TARGET]]     TARGET: an instruction set by Highway's name, as
+//   AVX2
 #include <hwy/targets.h>
 
 #include <algorithm>
@@ -153,10 +154,47 @@ void compare_floats(const char* where, std::size_t outputs, MatrixView<const flo
 void all_floats(MatrixView<const float> x) {
   std::printf("\n| weights | rows of activations | sparsity | dense floats | bitmask | CSR | BCSR 16 x 1 |\n");
   std::printf("|---|---|---|---|---|---|---|\n");
-  for (const std::size_t rows : {1u, 4u}) {
+  for (const std::size_t rows : {1u, 4u, 16u}) {
     const MatrixView<const float> some(x.data, rows, columns);
     compare_floats("64 rows, in cache", 64, some);
     compare_floats("16384 rows, memory", 16384, some);
+  }
+}
+
+/// Sparse codes beside dense ones, all with float activations.
+template <class S>
+void compare_codes(const char* where, std::size_t outputs, MatrixView<const float> x) {
+  const auto packed = packed_24<S>({outputs, columns});
+  std::vector<float> y(outputs * x.rows);
+  const MatrixView<float> out(y.data(), x.rows, outputs);
+  for (const double sparsity : {0.5, 0.7, 0.8, 0.9, 0.95}) {
+    const pare::Mask elements = random_mask(packed.shape(), sparsity, 1);
+    const pare::Mask blocks = random_mask(packed.shape(), sparsity, 16);
+    const auto bitmask = value(pare::BitmaskTensor<S>::create(packed, elements));
+    const auto csr = value(pare::CsrTensor<S>::create(packed, elements));
+    const auto block_csr = value(pare::BlockCsrTensor<S>::create(packed, blocks, {16, 1}));
+    Case cases[] = {{"dense", [&] { expect(pare::matmul(packed, x, out)); }},
+                    {"bitmask", [&] { expect(pare::matmul(bitmask, x, out)); }},
+                    {"CSR", [&] { expect(pare::matmul(csr, x, out)); }},
+                    {"BCSR 16 x 1", [&] { expect(pare::matmul(block_csr, x, out)); }}};
+    time_round_robin(cases);
+    const double dense = cases[0].median();
+    std::printf("| %s | %s | %zu | %.0f %% | %.3f ms | %.2f | %.2f | %.2f |\n", std::string(pare::name<S>()).c_str(),
+                where, x.rows, 100.0 * sparsity, 1e3 * dense, dense / cases[1].median(), dense / cases[2].median(),
+                dense / cases[3].median());
+    std::fflush(stdout);
+  }
+}
+
+void all_codes(MatrixView<const float> x) {
+  std::printf("\n| scheme | weights | rows of activations | sparsity | dense | bitmask | CSR | BCSR 16 x 1 |\n");
+  std::printf("|---|---|---|---|---|---|---|---|\n");
+  for (const std::size_t rows : {1u, 4u}) {
+    const MatrixView<const float> some(x.data, rows, columns);
+    compare_codes<catalog::Int8Channel>("64 rows, in cache", 64, some);
+    compare_codes<catalog::Int8Channel>("16384 rows, memory", 16384, some);
+    compare_codes<catalog::Int4Group128>("64 rows, in cache", 64, some);
+    compare_codes<catalog::Int4Group128>("16384 rows, memory", 16384, some);
   }
 }
 
@@ -213,7 +251,7 @@ int main(int argc, char** argv) {
   const std::vector<float> values = normal_values(128 * columns, 1);
   const MatrixView<const float> x(values.data(), 128, columns);
   const std::pair<std::string_view, void (*)(MatrixView<const float>)> parts[] = {
-      {"2:4", all_24}, {"float", all_floats}, {"neurons", all_neurons}};
+      {"2:4", all_24}, {"float", all_floats}, {"codes", all_codes}, {"neurons", all_neurons}};
   for (const auto& [name, run] : parts)
     if (chosen.empty() || chosen == name) run(x);
   return 0;

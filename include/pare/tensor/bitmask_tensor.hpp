@@ -123,7 +123,8 @@ class BitmaskTensor {
     const std::size_t group = parameters.group();
     float* value = decoded;
     for (std::size_t c = begin; c < begin + width;) {
-      const std::size_t next = std::min(begin + width, (c / group + 1) * group), n = kept(r, c, next - c);
+      const std::size_t next = std::min(begin + width, (c / group + 1) * group);
+      const std::size_t n = next - c == width ? count : kept(r, c, next - c);
       codes_.scale(parameters.first_block(r) + c / group, value, n);
       value += n;
       c = next;

@@ -17,8 +17,11 @@ namespace pare::detail {
 /// The most values of sparse codes that are decoded at once, and the columns whose products are summed at once.
 inline constexpr std::size_t kept_window = product_columns;
 
-/// So many values, and those of the same eight codes that come before them.
-using KeptValues = std::array<float, kept_window + 8>;
+/// Codes are decoded in whole blocks of so many, which every backend takes fast.
+inline constexpr std::size_t decoded_block = 64;
+
+/// Room for so many values from anywhere within a block of eight on, in whole blocks.
+using KeptValues = std::array<float, kept_window + decoded_block>;
 
 /// Runs of codes of a packed matrix, each a bit stream that starts on a whole byte, with the parameters of all of its
 /// blocks, in one allocation.
@@ -38,7 +41,7 @@ class KeptCodes {
     constexpr std::size_t limit = std::numeric_limits<std::size_t>::max() / 64;
     if (runs > limit / 8 || count > limit)
       return Error{ErrorCode::invalid_argument, "pare: the kept codes are more than memory can be"};
-    kept.codes_ = start(runs, count);
+    kept.codes_ = start(runs, count) + packed_bytes(decoded_block, S::bits);
     kept.scales_ = sizes->scales;
     Result<Buffer> buffer = Buffer::allocate(kept.codes_ + sizes->scales + sizes->zero_points, options.memory);
     if (!buffer) return std::move(buffer).error();
@@ -66,16 +69,15 @@ class KeptCodes {
     return data() + start(run, before);
   }
 
-  /// Decodes `count` <= kept_window codes of a run from its code `first` on, as of the scale 1 and the zero point 0.
-  /// Returns where the first value stands in `values`.
+  /// Decodes `count` <= kept_window codes of a run from its code `first` on, as of the scale 1 and the zero point 0,
+  /// into `values`, a KeptValues. Returns where the first one stands.
   template <KernelBackend Kernels>
   static float* decode(const std::uint8_t* run, std::size_t first, std::size_t count, float* values) noexcept {
     constexpr float one = 1.0f;
     constexpr std::uint8_t zero = 0;
-    const std::size_t before = first % 8;
+    const std::size_t before = first % 8, padded = ceil_div(before + count, decoded_block) * decoded_block;
     if (count != 0)
-      Kernels::template decode<format_type>(run + first / 8 * S::bits, before + count, before + count, 0, &one, &zero,
-                                            values);
+      Kernels::template decode<format_type>(run + first / 8 * S::bits, padded, padded, 0, &one, &zero, values);
     return values + before;
   }
 
