@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -122,43 +123,50 @@ pare::Mask random_mask(Shape shape, double sparsity, std::size_t block_rows) {
   return mask;
 }
 
-/// Sparse floats beside dense ones, and beside dense integers of eight bits.
+/// Prints how the cases, of which the first is the dense one, compare.
+void print_ratios(const std::string& line, double sparsity, std::span<Case> cases) {
+  time_round_robin(cases);
+  const double dense = cases[0].median();
+  std::printf("| %s | %.0f %% | %.3f ms |", line.c_str(), 100.0 * sparsity, 1e3 * dense);
+  for (const Case& c : cases.subspan(1)) std::printf(" %.2f |", dense / c.median());
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+/// Sparse floats beside dense ones.
 void compare_floats(const char* where, std::size_t outputs, MatrixView<const float> x) {
   const std::vector<float> values = normal_values(outputs * columns, 4);
   const MatrixView<const float> weights(values.data(), outputs, columns);
   std::vector<float> y(outputs * x.rows);
-  const MatrixView<float> out(y.data(), x.rows, outputs);
   for (const double sparsity : {0.3, 0.5, 0.7, 0.8, 0.9, 0.95}) {
     const pare::Mask elements = random_mask(weights.shape(), sparsity, 1);
     const pare::Mask blocks = random_mask(weights.shape(), sparsity, 16);
     const auto csr = value(pare::CsrMatrix::create(weights, elements));
     const auto bitmask = value(pare::BitmaskMatrix::create(weights, elements));
     const auto block_csr = value(pare::BlockCsrMatrix::create(weights, blocks, {16, 1}));
-    Case cases[] = {{"dense floats",
-                     [&] {
-                       std::ranges::fill(y, 0.0f);
-                       pare::HighwayKernels::accumulate_products(x.data, x.rows, x.row_stride, values.data(), outputs,
-                                                                 columns, columns, y.data(), outputs);
-                     }},
-                    {"bitmask", [&] { expect(pare::matmul(bitmask, x, out)); }},
-                    {"CSR", [&] { expect(pare::matmul(csr, x, out)); }},
-                    {"BCSR 16 x 1", [&] { expect(pare::matmul(block_csr, x, out)); }}};
-    time_round_robin(cases);
-    const double dense = cases[0].median();
-    std::printf("| %s | %zu | %.0f %% | %.3f ms | %.2f | %.2f | %.2f |\n", where, x.rows, 100.0 * sparsity, 1e3 * dense,
-                dense / cases[1].median(), dense / cases[2].median(), dense / cases[3].median());
-    std::fflush(stdout);
+    for (const std::size_t rows : {1u, 4u, 16u}) {
+      const MatrixView<const float> input(x.data, rows, columns);
+      const MatrixView<float> out(y.data(), rows, outputs);
+      Case cases[] = {{"dense floats",
+                       [&] {
+                         std::ranges::fill(y, 0.0f);
+                         pare::HighwayKernels::accumulate_products(x.data, rows, x.row_stride, values.data(), outputs,
+                                                                   columns, columns, y.data(), outputs);
+                       }},
+                      {"bitmask", [&] { expect(pare::matmul(bitmask, input, out)); }},
+                      {"CSR", [&] { expect(pare::matmul(csr, input, out)); }},
+                      {"BCSR 16 x 1", [&] { expect(pare::matmul(block_csr, input, out)); }}};
+      print_ratios(std::string(where) + " | " + std::to_string(rows), sparsity, cases);
+    }
   }
 }
 
 void all_floats(MatrixView<const float> x) {
+  const MatrixView<const float> some(x.data, 16, columns);
   std::printf("\n| weights | rows of activations | sparsity | dense floats | bitmask | CSR | BCSR 16 x 1 |\n");
   std::printf("|---|---|---|---|---|---|---|\n");
-  for (const std::size_t rows : {1u, 4u, 16u}) {
-    const MatrixView<const float> some(x.data, rows, columns);
-    compare_floats("64 rows, in cache", 64, some);
-    compare_floats("16384 rows, memory", 16384, some);
-  }
+  compare_floats("64 rows, in cache", 64, some);
+  compare_floats("16384 rows, memory", 16384, some);
 }
 
 /// Sparse codes beside dense ones, all with float activations.
@@ -166,36 +174,32 @@ template <class S>
 void compare_codes(const char* where, std::size_t outputs, MatrixView<const float> x) {
   const auto packed = packed_24<S>({outputs, columns});
   std::vector<float> y(outputs * x.rows);
-  const MatrixView<float> out(y.data(), x.rows, outputs);
   for (const double sparsity : {0.5, 0.7, 0.8, 0.9, 0.95}) {
     const pare::Mask elements = random_mask(packed.shape(), sparsity, 1);
     const pare::Mask blocks = random_mask(packed.shape(), sparsity, 16);
     const auto bitmask = value(pare::BitmaskTensor<S>::create(packed, elements));
     const auto csr = value(pare::CsrTensor<S>::create(packed, elements));
     const auto block_csr = value(pare::BlockCsrTensor<S>::create(packed, blocks, {16, 1}));
-    Case cases[] = {{"dense", [&] { expect(pare::matmul(packed, x, out)); }},
-                    {"bitmask", [&] { expect(pare::matmul(bitmask, x, out)); }},
-                    {"CSR", [&] { expect(pare::matmul(csr, x, out)); }},
-                    {"BCSR 16 x 1", [&] { expect(pare::matmul(block_csr, x, out)); }}};
-    time_round_robin(cases);
-    const double dense = cases[0].median();
-    std::printf("| %s | %s | %zu | %.0f %% | %.3f ms | %.2f | %.2f | %.2f |\n", std::string(pare::name<S>()).c_str(),
-                where, x.rows, 100.0 * sparsity, 1e3 * dense, dense / cases[1].median(), dense / cases[2].median(),
-                dense / cases[3].median());
-    std::fflush(stdout);
+    for (const std::size_t rows : {1u, 4u, 16u}) {
+      const MatrixView<const float> input(x.data, rows, columns);
+      const MatrixView<float> out(y.data(), rows, outputs);
+      Case cases[] = {{"dense", [&] { expect(pare::matmul(packed, input, out)); }},
+                      {"bitmask", [&] { expect(pare::matmul(bitmask, input, out)); }},
+                      {"CSR", [&] { expect(pare::matmul(csr, input, out)); }},
+                      {"BCSR 16 x 1", [&] { expect(pare::matmul(block_csr, input, out)); }}};
+      print_ratios(std::string(pare::name<S>()) + " | " + where + " | " + std::to_string(rows), sparsity, cases);
+    }
   }
 }
 
 void all_codes(MatrixView<const float> x) {
+  const MatrixView<const float> some(x.data, 16, columns);
   std::printf("\n| scheme | weights | rows of activations | sparsity | dense | bitmask | CSR | BCSR 16 x 1 |\n");
   std::printf("|---|---|---|---|---|---|---|---|\n");
-  for (const std::size_t rows : {1u, 4u}) {
-    const MatrixView<const float> some(x.data, rows, columns);
-    compare_codes<catalog::Int8Channel>("64 rows, in cache", 64, some);
-    compare_codes<catalog::Int8Channel>("16384 rows, memory", 16384, some);
-    compare_codes<catalog::Int4Group128>("64 rows, in cache", 64, some);
-    compare_codes<catalog::Int4Group128>("16384 rows, memory", 16384, some);
-  }
+  compare_codes<catalog::Int8Channel>("64 rows, in cache", 64, some);
+  compare_codes<catalog::Int8Channel>("16384 rows, memory", 16384, some);
+  compare_codes<catalog::Int4Group128>("64 rows, in cache", 64, some);
+  compare_codes<catalog::Int4Group128>("16384 rows, memory", 16384, some);
 }
 
 /// The three products of an MLP of LLaMA's shape with this many neurons, in several copies as of a model's blocks.

@@ -21,6 +21,7 @@ struct Preparation {
   static constexpr bool is_integer = IntegerFormat<format_type>, is_e2m1 = std::is_same_v<format_type, E2M1>;
   static constexpr std::size_t columns = S::granularity_type::block_cols;
   static constexpr bool shares_row = columns == whole;
+  static constexpr bool can_prepare = (is_integer || is_e2m1) && (shares_row || columns % prepared_unit == 0);
   using codes_type =
       std::conditional_t<is_e2m1, PreparedE2M1, std::conditional_t<(S::bits <= 4), PreparedNibbles, PreparedBytes>>;
   /// The columns that share a scale of the activations: the largest of 128, 64 and 32 that divides the scheme's group.

@@ -20,3 +20,5 @@
 #include "pare/tensor/sparse.hpp"
 #include "pare/tensor/sparse24.hpp"
 #include "pare/tensor/sparse_storage.hpp"
+#include "pare/tensor/sparse_weights.hpp"
+#include "pare/tensor/storage_choice.hpp"
