@@ -13,8 +13,9 @@
 #include "llama/block_runner.hpp"
 #include "llama/channel_folding.hpp"
 #include "llama/layer_methods.hpp"
-#include "llama/output_target.hpp"
+#include "llama/linear.hpp"
 #include "llama/progressive_channels.hpp"
+#include "pare/prune/prune.hpp"
 #include "pare/quantize/output_error.hpp"
 
 namespace llama {
@@ -23,6 +24,7 @@ using pare::Error;
 using pare::ErrorCode;
 using pare::MatrixView;
 using pare::Options;
+using pare::OutputTarget;
 using pare::Result;
 
 namespace {
@@ -87,6 +89,11 @@ struct BlockPair {
   Block exact, quantized;
 };
 
+/// What enters a layer for some tokens, [tokens, in], and what the output of its block is added to, [tokens, hidden].
+struct LayerTokens {
+  MatrixView<const float> input, residual;
+};
+
 /// What enters the layers of a stage, and what their outputs will be added to.
 struct StageTokens {
   std::vector<float> inputs, residual;
@@ -118,12 +125,14 @@ class BlockQuantizer {
       result.floats.emplace(expected_mlp_norm(config_, index).name, block.quantized.mlp_norm);
     }
     for (const std::span<const LinearRole> stage : stages) {
-      OutputTarget target = output_target(index, stage.front());
-      const auto input = gather(index, block, stage.front(), target);
+      std::vector<OutputTarget> targets;
+      const auto input = gather(index, block, stage, targets);
       if (!input) return input.error();
-      for (const LinearRole role : stage) {
+      for (std::size_t i = 0; i < stage.size(); ++i) {
+        const LinearRole role = stage[i];
         const std::string name = expected_linear(config_, index, role).name;
-        auto layer = quantize_layer(role, block.quantized[role].floats()->view(), *input, target);
+        auto layer = quantize_layer(role, block.quantized[role].floats()->view(), *input,
+                                    targets.empty() ? nullptr : &targets[i]);
         if (!layer) return fault(name, layer.error());
         replace(block.quantized[role], layer->codes);
         result.layers.emplace(name, *std::move(layer));
@@ -171,12 +180,6 @@ class BlockQuantizer {
   [[nodiscard]] Error fault(const std::string& name, const Error& error) const {
     return {error.code, fmt::format("{}: tensor {}: {}", files_.name(), io::quote(name), error.message)};
   }
-  [[nodiscard]] OutputTarget output_target(std::size_t index, LinearRole first) const {
-    if (!method_.matches) return {0, 0};
-    const bool residual = first == LinearRole::output || first == LinearRole::down;
-    return {inputs_of(index, first), residual ? config_.hidden_size : 0};
-  }
-
   /// Changes the channels of a block that is not quantized yet, so that it computes the same and bears more.
   Result<void> change_channels(std::size_t index, Block& block) {
     const bool qoq = method_.scaling == ChannelScaling::qoq;
@@ -227,33 +230,59 @@ class BlockQuantizer {
     });
   }
 
-  /// What enters the layers of one stage, by the block as it is, and what they should put out.
-  Result<InputStatistics> gather(std::size_t index, const BlockPair& block, LinearRole first, OutputTarget& target) {
-    const std::size_t in = inputs_of(index, first), hidden = config_.hidden_size;
+  /// What enters the layers of one stage, by the block as it is, and what each should put out where that matters.
+  Result<InputStatistics> gather(std::size_t index, const BlockPair& block, std::span<const LinearRole> stage,
+                                 std::vector<OutputTarget>& targets) {
+    const std::size_t in = inputs_of(index, stage.front()), hidden = config_.hidden_size;
     auto input = InputStatistics::create(in);
     if (!input) return input;
+    for (const LinearRole role : stage) {
+      if (!method_.matches) break;
+      auto target = OutputTarget::create(expected_linear(config_, index, role).shape[0], in);
+      if (!target) return std::move(target).error();
+      targets.push_back(*std::move(target));
+    }
     StageTokens exact, quantized;
     for (std::size_t i = 0; i < paths_.quantized.size(); ++i) {
-      if (auto done = observe(block.quantized, paths_.quantized[i], first, quantized); !done)
+      if (auto done = observe(block.quantized, paths_.quantized[i], stage.front(), quantized); !done)
         return std::move(done).error();
       if (auto done = input->add(quantized.view(in, hidden).input, options_); !done) return std::move(done).error();
       if (!method_.matches) continue;
-      if (auto done = observe(block.exact, paths_.exact[i], first, exact); !done) return std::move(done).error();
-      target.add(exact.view(in, hidden), quantized.view(in, hidden), options_.executor);
+      if (auto done = observe(block.exact, paths_.exact[i], stage.front(), exact); !done)
+        return std::move(done).error();
+      for (std::size_t t = 0; t < targets.size(); ++t)
+        if (auto done = add_target(stage[t], block.exact[stage[t]], exact.view(in, hidden), quantized.view(in, hidden),
+                                   targets[t]);
+            !done)
+          return std::move(done).error();
     }
     return input;
   }
 
+  /// What a layer puts out in the float model; where that is added to the residual stream, with what the quantized
+  /// model's stream lacks.
+  Result<void> add_target(LinearRole role, const Linear& layer, const LayerTokens& exact, const LayerTokens& quantized,
+                          OutputTarget& target) {
+    const MatrixView<const float> weights = layer.floats()->view();
+    outputs_.resize(exact.input.rows * weights.rows);
+    const MatrixView<float> outputs(outputs_.data(), exact.input.rows, weights.rows);
+    multiply(exact.input, weights, outputs, options_.executor);
+    if (role == LinearRole::output || role == LinearRole::down)
+      for (std::size_t t = 0; t < outputs.rows; ++t)
+        for (std::size_t c = 0; c < outputs.cols; ++c) outputs(t, c) += exact.residual(t, c) - quantized.residual(t, c);
+    return target.add(outputs, quantized.input, options_);
+  }
+
   Result<QuantizedBlock::Layer> quantize_layer(LinearRole role, MatrixView<const float> weights,
-                                               const InputStatistics& input, const OutputTarget& target) const {
-    std::vector<float> matched;
-    MatrixView<const float> wanted = weights;
-    if (method_.matches) {
-      auto found = target.weights(weights, input.moment);
+                                               const InputStatistics& input, const OutputTarget* target) const {
+    constexpr double damping = 0.01;
+    std::optional<pare::Matrix<float>> matched;
+    if (target != nullptr) {
+      auto found = target->weights(weights, input.moment, damping, options_);
       if (!found) return std::move(found).error();
       matched = *std::move(found);
-      wanted = {matched.data(), weights.rows, weights.cols};
     }
+    const MatrixView<const float> wanted = matched ? MatrixView<const float>(*matched) : weights;
     const std::vector<float> nothing(weights.rows * weights.cols, 0.0f);
     const auto whole = pare::output_error(wanted, {nothing.data(), weights.rows, weights.cols}, input.moment, options_);
     if (!whole) return whole.error();
@@ -293,6 +322,7 @@ class BlockQuantizer {
   BlockRunner runner_;
   Options options_;
   Stream scratch_;
+  std::vector<float> outputs_;
 };
 
 }  // namespace

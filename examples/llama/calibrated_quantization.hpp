@@ -31,8 +31,8 @@ const std::vector<CalibratedMethod>& calibrated_methods();
 /// that the quantized layers before it give. Finished blocks go to `store`, norms included that took scales in, and
 /// those that are there are not computed again. Reads one block at a time; holds the hidden states of all tokens and
 /// the second moment of one layer's input; for methods that match the float model's outputs, those of the float model
-/// too, and a second matrix of the moment's size. `progress` is told the blocks done. Errors: an unknown scheme or
-/// method, those of the files and of the method, by the names of file and tensor.
+/// too, and a matrix of twice the size of each weight that reads the same input. `progress` is told the blocks done.
+/// Errors: an unknown scheme or method, those of the files and of the method, by the names of file and tensor.
 pare::Result<void> quantize_blocks(const WeightFiles& files, const Config& config, const CalibratedQuantization& how,
                                    const std::vector<Sequence>& sequences, const BlockStore& store,
                                    pare::Executor executor, io::ProgressCallback progress);
