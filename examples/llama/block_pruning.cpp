@@ -53,7 +53,7 @@ Result<void> prune_blocks(const WeightFiles& files, const Config& config, const 
     if (!block) return std::move(block).error();
     const Block dense = *block;
     for (const Stage stage : stages) {
-      auto statistics = streams->gather(config, index, dense, metric.layers ? *block : dense, stage, executor);
+      auto statistics = streams->gather(config, index, dense, config, metric.layers ? *block : dense, stage, executor);
       if (!statistics) return std::move(statistics).error();
       const auto norms = statistics->channels.norms();
       if (!norms) return norms.error();

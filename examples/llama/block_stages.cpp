@@ -39,9 +39,10 @@ Result<void> CalibrationStreams::pass(BlockRunner& runner, const Block& block, c
 }
 
 Result<StageStatistics> CalibrationStreams::gather(const Config& config, std::size_t index, const Block& dense,
-                                                   const Block& block, Stage stage, pare::Executor executor) {
+                                                   const Config& resized, const Block& block, Stage stage,
+                                                   pare::Executor executor) {
   const Options options{.executor = executor};
-  const std::size_t size = expected_linear(config, index, stage.front()).shape[1];
+  const std::size_t size = block[stage.front()].shape().cols;
   auto channels = pare::InputFluctuation::create(size);
   if (!channels) return std::move(channels).error();
   StageStatistics result{*std::move(channels), {}, {}};
@@ -56,7 +57,7 @@ Result<StageStatistics> CalibrationStreams::gather(const Config& config, std::si
     if (!target) return std::move(target).error();
     result.targets.push_back(*std::move(target));
   }
-  BlockRunner runner(config, streams_, executor);
+  BlockRunner runner(resized, streams_, executor), dense_runner(config, streams_, executor);
   Passage is, was;
   for (std::size_t s = 0; s < streams_.size(); ++s) {
     if (streams_[s].tokens == 0) continue;
@@ -66,7 +67,7 @@ Result<StageStatistics> CalibrationStreams::gather(const Config& config, std::si
     if (result.moment)
       if (auto done = result.moment->add(inputs, options); !done) return std::move(done).error();
     if (!wanted_.targets) continue;
-    if (auto done = pass(runner, dense, dense_[s], stage.front(), was); !done) return std::move(done).error();
+    if (auto done = pass(dense_runner, dense, dense_[s], stage.front(), was); !done) return std::move(done).error();
     for (std::size_t i = 0; i < stage.size(); ++i) {
       const MatrixView<const float> weights = dense[stage[i]].floats()->view();
       if (auto done = add_target(stage[i], s, weights, is, was, result.targets[i], executor); !done)

@@ -42,11 +42,11 @@ class CalibrationStreams {
   static pare::Result<CalibrationStreams> create(const WeightFiles& files, const Config& config,
                                                  const std::vector<Sequence>& sequences, Wanted wanted);
 
-  /// What enters a stage of block `index`, as far as that is compressed by now; `dense` is the block as it was. Layers
-  /// of the stage itself must not have changed yet. The target of layers whose output is added to the hidden states
-  /// holds what those lack as well. Errors: activations that are not finite, out_of_memory.
-  pare::Result<StageStatistics> gather(const Config& config, std::size_t index, const Block& dense, const Block& block,
-                                       Stage stage, pare::Executor executor);
+  /// What enters a stage of block `index`, as far as that is compressed by now, in the sizes of `resized`; `dense` is
+  /// the block as it was. Layers of the stage itself must not have changed yet. The target of layers whose output is
+  /// added to the hidden states holds what those lack as well. Errors: activations that are not finite, out_of_memory.
+  pare::Result<StageStatistics> gather(const Config& config, std::size_t index, const Block& dense,
+                                       const Config& resized, const Block& block, Stage stage, pare::Executor executor);
 
   /// Takes all sequences through the compressed block, whose sizes `resized` has, and the dense model's through its
   /// own.

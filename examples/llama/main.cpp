@@ -89,6 +89,8 @@ std::string pruning_list() {
   text += "Structures:\n";
   for (const llama::PruningStructure& structure : llama::pruning_structures())
     text += fmt::format("  {:<12} {}\n", structure.name, structure.summary);
+  text +=
+      "The output is a folder; llama quantize FOLDER -o FILE --layout gguf:f16, or another type, makes a GGUF file.\n";
   return text;
 }
 

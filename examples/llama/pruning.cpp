@@ -54,6 +54,7 @@ const std::vector<PruningStructure>& pruning_structures() {
       {"N:M", "all but N of every M neighbours in a row, as 2:4 or 4:8"},
       {"neurons", "a share of the neurons of each layer, which becomes smaller; needs calibration"},
       {"heads", "a share of the key-value heads with the queries that read them; likewise"},
+      {"units", "the same share of both, heads first; likewise"},
       {"layers", "a share of the layers; likewise"}};
   return list;
 }
@@ -69,7 +70,7 @@ Result<PruningMetric> find_metric(std::string_view name) {
 }
 
 bool is_physical(std::string_view structure) noexcept {
-  return structure == "neurons" || structure == "heads" || structure == "layers";
+  return structure == "neurons" || structure == "heads" || structure == "units" || structure == "layers";
 }
 
 std::optional<std::array<std::size_t, 2>> parse_n_of_m(std::string_view structure) noexcept {

@@ -82,10 +82,11 @@ class BlockShrinker {
                 pare::Executor executor)
       : files_(files), config_(config), pruning_(pruning), layers_(layers), options_{.executor = executor} {}
 
-  Result<void> shrink(std::size_t index, std::size_t removed, StageStatistics& statistics, Block& block) {
-    const bool heads = pruning_.structure == "heads";
+  /// `sizes` are those of the block as it comes.
+  Result<void> shrink(std::size_t index, const Config& sizes, bool heads, std::size_t removed,
+                      StageStatistics& statistics, Block& block) {
     const LinearRole last = heads ? LinearRole::output : LinearRole::down;
-    const BlockGraph described = block_graph(config_);
+    const BlockGraph described = block_graph(sizes);
     const std::size_t value = heads ? described.attended : described.neurons;
     auto groups = pare::ChannelGroups::create(described.graph);
     if (!groups) return std::move(groups).error();
@@ -198,24 +199,26 @@ Result<SmallerModel> prune_structure(const WeightFiles& files, const Config& con
                                      const std::vector<Sequence>& sequences, PrunedLayers& layers,
                                      pare::Executor executor, io::ProgressCallback progress) {
   if (auto good = check_pruning(pruning); !good) return std::move(good).error();
-  const bool heads = pruning.structure == "heads";
-  const bool blocks = pruning.structure == "layers";
-  const auto removed = removed_of(blocks  ? config.layers
-                                  : heads ? config.kv_heads
-                                          : config.intermediate_size,
-                                  pruning.sparsity, heads ? "key-value heads" : pruning.structure);
-  if (!removed) return removed.error();
+  const bool heads = pruning.structure == "heads" || pruning.structure == "units";
+  const bool neurons = pruning.structure == "neurons" || pruning.structure == "units";
+  const auto count = [&](bool removes, std::size_t of, std::string_view what) -> Result<std::size_t> {
+    return removes ? removed_of(of, pruning.sparsity, what) : Result<std::size_t>(std::size_t{0});
+  };
+  const auto lost_layers = count(!heads && !neurons, config.layers, "layers");
+  if (!lost_layers) return lost_layers.error();
+  const auto lost_heads = count(heads, config.kv_heads, "key-value heads");
+  if (!lost_heads) return lost_heads.error();
+  const auto lost_neurons = count(neurons, config.intermediate_size, "neurons");
+  if (!lost_neurons) return lost_neurons.error();
   if (auto complete = check_weights(files, config); !complete) return std::move(complete).error();
   if (auto floats = files.require_floats(); !floats) return std::move(floats).error();
-  if (blocks) return prune_layers(files, config, *removed, sequences, executor, progress);
+  if (*lost_layers != 0) return prune_layers(files, config, *lost_layers, sequences, executor, progress);
 
-  SmallerModel model{config, {}};
-  if (heads) {
-    model.config.heads -= *removed * (config.heads / config.kv_heads);
-    model.config.kv_heads -= *removed;
-  } else {
-    model.config.intermediate_size -= *removed;
-  }
+  Config fewer_heads = config;
+  fewer_heads.heads -= *lost_heads * (config.heads / config.kv_heads);
+  fewer_heads.kv_heads -= *lost_heads;
+  SmallerModel model{fewer_heads, {}};
+  model.config.intermediate_size -= *lost_neurons;
   auto streams = CalibrationStreams::create(files, config, sequences, {.moment = true, .targets = true});
   if (!streams) return std::move(streams).error();
   BlockShrinker shrinker(files, config, pruning, layers, executor);
@@ -223,10 +226,17 @@ Result<SmallerModel> prune_structure(const WeightFiles& files, const Config& con
     auto block = load_block(files, config, index);
     if (!block) return std::move(block).error();
     const Block dense = *block;
-    auto statistics = streams->gather(config, index, dense, *block, stages[heads ? 1 : 3], executor);
-    if (!statistics) return std::move(statistics).error();
-    if (auto done = shrinker.shrink(index, *removed, *statistics, *block); !done)
-      return Error{done.error().code, fmt::format("{}: layer {}: {}", files.name(), index, done.error().message)};
+    const auto shrink = [&](bool of_heads, std::size_t removed) -> Result<void> {
+      if (removed == 0) return {};
+      const Config& sizes = of_heads ? config : fewer_heads;
+      auto statistics = streams->gather(config, index, dense, sizes, *block, stages[of_heads ? 1 : 3], executor);
+      if (!statistics) return std::move(statistics).error();
+      if (auto done = shrinker.shrink(index, sizes, of_heads, removed, *statistics, *block); !done)
+        return Error{done.error().code, fmt::format("{}: layer {}: {}", files.name(), index, done.error().message)};
+      return {};
+    };
+    if (auto done = shrink(true, *lost_heads); !done) return std::move(done).error();
+    if (auto done = shrink(false, *lost_neurons); !done) return std::move(done).error();
     if (auto done = streams->advance(config, dense, model.config, *block, executor); !done)
       return std::move(done).error();
     for (const LinearRole role : linear_roles)

@@ -30,11 +30,11 @@ struct BlockGraph {
 };
 BlockGraph block_graph(const Config& config);
 
-/// Takes neurons, heads or layers away, int(count * sparsity) of each block's or of the model's, the least important
-/// ones: config.json has one width for all layers. The layer that read what is gone takes over as well as it can, by
-/// least squares towards the dense model's outputs over the calibration tokens; in each block with the inputs that the
-/// smaller blocks before it give. Changed layers go to `layers`. Errors: those of check_pruning and of the files, a
-/// sparsity that takes nothing, or everything, away.
+/// Takes neurons, heads, both or layers away, int(count * sparsity) of each block's or of the model's, the least
+/// important ones: config.json has one width for all layers. The layer that read what is gone takes over as well as it
+/// can, by least squares towards the dense model's outputs over the calibration tokens; in each block with the inputs
+/// that the smaller blocks before it give. Changed layers go to `layers`. Errors: those of check_pruning and of the
+/// files, a sparsity that takes nothing, or everything, away.
 pare::Result<SmallerModel> prune_structure(const WeightFiles& files, const Config& config, const Pruning& pruning,
                                            const std::vector<Sequence>& sequences, PrunedLayers& layers,
                                            pare::Executor executor, io::ProgressCallback progress);

@@ -237,6 +237,51 @@ TEST_F(LlamaProgram, MakesSmallerModels) {
   EXPECT_EQ(folder_.entries(), 3u);
 }
 
+TEST_F(LlamaProgram, PrunedModelsBecomeGguf) {
+  const std::vector<std::int32_t> ids = {1, 70, 71, 72, 1, 80, 81, 82};
+  ASSERT_TRUE(io::write_npy(folder_ / "ids.npy", std::span<const std::int32_t>(ids), std::vector<std::size_t>{2, 4}));
+  const std::string more = " --json --force --calibration " + quoted(text_);
+  const path file = folder_ / "pruned.gguf";
+  const auto perplexity = [&](const path& model) -> double {
+    return report(run("perplexity " + quoted(model) + " --json --ids " + quoted(folder_ / "ids.npy")))["perplexity"];
+  };
+  const auto sizes = report(run("prune " + quoted(model_) + " -o " + quoted(output_) +
+                                " --metric flap --structure units --sparsity 0.5" + more))["sizes"];
+  EXPECT_EQ(sizes["heads"], nlohmann::json({4, 2}));
+  EXPECT_EQ(sizes["key-value heads"], nlohmann::json({2, 1}));
+  EXPECT_EQ(sizes["neurons"], nlohmann::json({96, 48}));
+  report(run("quantize " + quoted(output_) + " --json --layout gguf:f32 -o " + quoted(file)));
+  EXPECT_NEAR(perplexity(file), perplexity(output_), 1e-9);
+
+  // Zeros and codes chosen together: the blocks hold the same codes.
+  const auto joint = report(run("prune " + quoted(model_) + " -o " + quoted(output_) +
+                                " --metric sparsegpt --structure 2:4 --joint --scheme int4-g32-f16" + more));
+  EXPECT_EQ(joint["sparsity"], 0.5);
+  report(run("convert " + quoted(output_) + " --json --force --layout gguf:q4_0 -o " + quoted(file)));
+  EXPECT_NEAR(perplexity(file), perplexity(output_), 1e-9);
+  expect_failure(run("prune " + quoted(output_) + " -o " + quoted(folder_ / "again") +
+                     " --metric wanda --calibration " + quoted(text_)),
+                 "packed", "start from the float model");
+}
+
+TEST_F(LlamaProgram, RefusesImpossiblePruning) {
+  const auto expect = [&](const std::string& arguments, const std::string& place, const std::string& fault) {
+    expect_failure(run("prune " + quoted(model_) + " -o " + quoted(output_) + " " + arguments), place, fault);
+    EXPECT_FALSE(fixtures::fs::exists(output_)) << arguments;
+  };
+  const std::string calibration = " --calibration " + quoted(text_);
+  expect("--structure 0:4", "1 <= N <= M", "0 of 4");
+  expect("--structure 5:4", "1 <= N <= M", "5 of 4");
+  expect("--structure 2:", "structure \"2:\"", "N:M");
+  expect("--metric flap --structure 2:4", "flap", "2:4");
+  expect("--metric influence --structure units", "influence", "units");
+  expect("--sparsity -0.1", "--sparsity", "-0.1");
+  expect("--metric flap --structure units --sparsity 1" + calibration, "all of 2", "key-value heads");
+  expect("--metric flap --structure neurons --sparsity 1" + calibration, "all of 96", "neurons");
+  expect("--metric flap --structure neurons --sparsity 0.001" + calibration, "none of 96", "neurons");
+  expect("--metric influence --structure layers --sparsity 0.4" + calibration, "none of 2", "layers");
+}
+
 TEST_F(LlamaProgram, MeasuresTextsAndIds) {
   const auto of_text = report(run("perplexity " + quoted(model_) + " --json --text " + quoted(text_)));
   EXPECT_EQ(of_text["sequences"], 2);
