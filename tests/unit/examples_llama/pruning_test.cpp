@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -169,8 +170,12 @@ TEST_F(LlamaPruning, ZerosAndCodesComeFromOneMoment) {
 
 /// A smaller model against the same model in its old sizes, whose last layers have zeros for what is gone.
 TEST_F(LlamaPruning, TheSmallerModelComputesTheSameAsTheMaskedOne) {
-  for (const char* structure : {"neurons", "heads"}) {
-    const bool heads = std::string_view(structure) == "heads";
+  for (const std::string structure : {"neurons", "heads", "units"}) {
+    const bool heads = structure != "neurons", neurons = structure != "heads";
+    // The first and the last layer of what becomes smaller.
+    std::vector<std::array<LinearRole, 2>> pairs;
+    if (heads) pairs.push_back({LinearRole::query, LinearRole::output});
+    if (neurons) pairs.push_back({LinearRole::up, LinearRole::down});
     const Pruning pruning{.metric = "flap", .structure = structure, .sparsity = 0.5};
     auto layers = *llama::PrunedLayers::create(folder_ / "layers");
     const auto smaller =
@@ -178,7 +183,7 @@ TEST_F(LlamaPruning, TheSmallerModelComputesTheSameAsTheMaskedOne) {
     ASSERT_TRUE(smaller) << smaller.error().message;
     write({.layers = &layers, .config = smaller->config}, "smaller");
     const llama::Config config = *files("smaller").config();
-    EXPECT_EQ(config.intermediate_size, heads ? 96u : 48u);
+    EXPECT_EQ(config.intermediate_size, neurons ? 48u : 96u);
     EXPECT_EQ(config.heads, heads ? 2u : 4u);
     EXPECT_EQ(config.kv_heads, heads ? 1u : 2u);
     EXPECT_EQ(config.head_dim, 16u);
@@ -186,9 +191,9 @@ TEST_F(LlamaPruning, TheSmallerModelComputesTheSameAsTheMaskedOne) {
 
     const auto model = *llama::Model::load(folder_ / "model"), small = *llama::Model::load(folder_ / "smaller");
     auto masked = *llama::PrunedLayers::create(folder_ / "masked-layers");
-    for (std::size_t index = 0; index < 2; ++index) {
-      const LinearRole first = heads ? LinearRole::query : LinearRole::up;
-      const LinearRole last = heads ? LinearRole::output : LinearRole::down;
+    for (std::size_t i = 0; i < 2 * pairs.size(); ++i) {
+      const std::size_t index = i % 2;
+      const auto [first, last] = pairs[i / 2];
       const auto rows = model.blocks()[index][first].floats()->view();
       const auto left = small.blocks()[index][first].floats()->view();
       const auto values = small.blocks()[index][last].floats()->view();
@@ -209,8 +214,9 @@ TEST_F(LlamaPruning, TheSmallerModelComputesTheSameAsTheMaskedOne) {
     // Without least squares, what is gone is missed more.
     auto cut = *llama::PrunedLayers::create(folder_ / "cut-layers");
     const auto masked_model = *llama::Model::load(folder_ / "masked");
-    for (std::size_t index = 0; index < 2; ++index) {
-      const LinearRole last = heads ? LinearRole::output : LinearRole::down;
+    for (std::size_t i = 0; i < 2 * pairs.size(); ++i) {
+      const std::size_t index = i % 2;
+      const LinearRole last = pairs[i / 2][1];
       const auto kept = masked_model.blocks()[index][last].floats()->view();
       const auto old = model.blocks()[index][last].floats()->view();
       std::vector<float> whole(kept.rows * kept.cols);
