@@ -77,6 +77,24 @@ void CompiledKernels::multiply_block_csr(const float* x, std::size_t cols, const
   HighwayKernels::multiply_block_csr(x, cols, values, columns, offsets, block_rows, block_cols, rows, y);
 }
 
+template <class Real>
+void CompiledKernels::butterflies(Real* x, std::size_t length) noexcept {
+  HighwayKernels::butterflies(x, length);
+}
+
+template <class Real>
+void CompiledKernels::multiply_signs(const Real* x, const float* signs, std::size_t a_step, std::size_t b_step,
+                                     std::size_t order, std::size_t length, Real* sums) noexcept {
+  HighwayKernels::multiply_signs(x, signs, a_step, b_step, order, length, sums);
+}
+
+template void CompiledKernels::butterflies(float*, std::size_t) noexcept;
+template void CompiledKernels::butterflies(double*, std::size_t) noexcept;
+template void CompiledKernels::multiply_signs(const float*, const float*, std::size_t, std::size_t, std::size_t,
+                                              std::size_t, float*) noexcept;
+template void CompiledKernels::multiply_signs(const double*, const float*, std::size_t, std::size_t, std::size_t,
+                                              std::size_t, double*) noexcept;
+
 namespace {
 
 using Function = void (*)();

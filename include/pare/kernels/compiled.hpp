@@ -84,6 +84,11 @@ struct CompiledKernels {
   static void multiply_block_csr(const float* x, std::size_t cols, const float* values, const std::uint32_t* columns,
                                  const std::size_t* offsets, std::size_t block_rows, std::size_t block_cols,
                                  std::size_t rows, float* y) noexcept;
+  template <class Real>
+  static void butterflies(Real* x, std::size_t length) noexcept;
+  template <class Real>
+  static void multiply_signs(const Real* x, const float* signs, std::size_t a_step, std::size_t b_step,
+                             std::size_t order, std::size_t length, Real* sums) noexcept;
 
   /// The functions that the library defines behind those above.
   template <class F, class T>

@@ -115,6 +115,13 @@ struct SparseTable {
   static constexpr Bitmask bitmask[] = PARE_TARGET_TABLE(multiply_bitmask<Unused>);
   static constexpr BlockCsr block_csr[] = PARE_TARGET_TABLE(multiply_block_csr<Unused>);
 };
+template <class Real>
+struct HadamardTable {
+  using Butterflies = void (*)(Real*, std::size_t);
+  using Signs = void (*)(const Real*, const float*, std::size_t, std::size_t, std::size_t, std::size_t, Real*);
+  static constexpr Butterflies butterfly[] = PARE_TARGET_TABLE(butterflies<Real>);
+  static constexpr Signs signs[] = PARE_TARGET_TABLE(multiply_signs<Real>);
+};
 
 }  // namespace dispatch
 
@@ -197,6 +204,15 @@ struct HighwayKernels {
                                  std::size_t rows, float* y) noexcept {
     dispatch::SparseTable<void>::block_csr[target_index()](x, cols, values, columns, offsets, block_rows, block_cols,
                                                            rows, y);
+  }
+  template <class Real>
+  static void butterflies(Real* x, std::size_t length) noexcept {
+    dispatch::HadamardTable<Real>::butterfly[target_index()](x, length);
+  }
+  template <class Real>
+  static void multiply_signs(const Real* x, const float* signs, std::size_t a_step, std::size_t b_step,
+                             std::size_t order, std::size_t length, Real* sums) noexcept {
+    dispatch::HadamardTable<Real>::signs[target_index()](x, signs, a_step, b_step, order, length, sums);
   }
 };
 

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "pare/kernels/prepared.hpp"
+#include "pare/kernels/reference_hadamard.hpp"
 #include "pare/schemes/schemes.hpp"
 
 namespace pare {
@@ -44,7 +45,7 @@ inline constexpr std::size_t product_columns = 1024;
 ///
 /// A row of `n` values is divided into groups of `group` values, the last one maybe shorter. Pointers need no
 /// alignment; inputs and outputs do not overlap. Nothing here allocates.
-struct ReferenceKernels {
+struct ReferenceKernels : ReferenceHadamard {
   /// The range of each group of x[0 .. n) into ranges[0 .. ceil(n / group)).
   template <Element T>
   static constexpr void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {

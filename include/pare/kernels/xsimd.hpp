@@ -137,6 +137,15 @@ struct BasicXsimdKernels {
                                  std::size_t rows, float* y) noexcept {
     ReferenceKernels::multiply_block_csr(x, cols, values, columns, offsets, block_rows, block_cols, rows, y);
   }
+  template <class Real>
+  static void butterflies(Real* x, std::size_t length) noexcept {
+    ReferenceKernels::butterflies(x, length);
+  }
+  template <class Real>
+  static void multiply_signs(const Real* x, const float* signs, std::size_t a_step, std::size_t b_step,
+                             std::size_t order, std::size_t length, Real* sums) noexcept {
+    ReferenceKernels::multiply_signs(x, signs, a_step, b_step, order, length, sums);
+  }
 
   static void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, const float* w, std::size_t n,
                                   std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) noexcept {

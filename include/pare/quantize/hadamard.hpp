@@ -1,12 +1,12 @@
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <memory_resource>
 #include <string>
 #include <utility>
 
+#include "pare/kernels/kernels.hpp"
 #include "pare/quantize/hadamard_matrix.hpp"
 
 namespace pare {
@@ -51,46 +51,10 @@ class Hadamard {
     const std::size_t length = size_ / order();
     const auto scale = static_cast<Real>(1.0 / std::sqrt(static_cast<double>(size_)));
     for (std::size_t i = 0; i < size_; ++i) values[i] *= scale;
-    for (std::size_t a = 0; a < order(); ++a) butterflies(values + a * length, length);
+    for (std::size_t a = 0; a < order(); ++a) HighwayKernels::butterflies(values + a * length, length);
     if (order() == 1) return;
-    for (std::size_t a = 0; a < order(); ++a) {
-      Real* const sum = scratch + a * length;
-      std::fill_n(sum, length, Real{0});
-      // Every order beyond 2 is a multiple of 4: four runs at a time, so that a sum is read and written less often.
-      for (std::size_t b = 0; b < order(); b += 4) {
-        const auto sign = [&](std::size_t i) {
-          return static_cast<Real>(matrix_.values()[a * a_step + (b + i) * b_step]);
-        };
-        const Real s0 = sign(0), s1 = sign(1), s2 = sign(2), s3 = sign(3);
-        const Real *const x0 = values + b * length, *const x1 = x0 + length, *const x2 = x1 + length,
-                          *const x3 = x2 + length;
-        for (std::size_t k = 0; k < length; ++k) sum[k] += (s0 * x0[k] + s1 * x1[k]) + (s2 * x2[k] + s3 * x3[k]);
-      }
-    }
+    HighwayKernels::multiply_signs(values, matrix_.values().data(), a_step, b_step, order(), length, scratch);
     for (std::size_t i = 0; i < size_; ++i) values[i] = scratch[i];
-  }
-
-  template <class Real>
-  static void butterflies(Real* x, std::size_t length) {
-    std::size_t half = 1;
-    // Two levels at once while the distance is too short for vectors.
-    if (length % 4 == 0) {
-      for (Real* p = x; p != x + length; p += 4) {
-        const Real a = p[0] + p[1], b = p[0] - p[1], c = p[2] + p[3], d = p[2] - p[3];
-        p[0] = a + c;
-        p[1] = b + d;
-        p[2] = a - c;
-        p[3] = b - d;
-      }
-      half = 4;
-    }
-    for (; half < length; half *= 2)
-      for (std::size_t begin = 0; begin < length; begin += 2 * half)
-        for (std::size_t i = begin; i < begin + half; ++i) {
-          const Real a = x[i], b = x[i + half];
-          x[i] = a + b;
-          x[i + half] = a - b;
-        }
   }
 
   std::size_t size_ = 0;

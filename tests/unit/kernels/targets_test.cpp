@@ -336,6 +336,34 @@ TEST_P(OnTarget, SumsProductsInTheOrderOfTheReference) {
       }
 }
 
+template <class Real>
+void expect_hadamard() {
+  for (const std::size_t order : {1u, 4u, 12u, 28u})
+    for (const std::size_t length : {1u, 2u, 4u, 8u, 16u, 32u, 64u, 128u, 512u, 1024u}) {
+      const std::vector<float> given = values(order * length, 7, false);
+      const std::vector<Real> x(given.begin(), given.end());
+      std::vector<Real> expected = x, actual = x;
+      ReferenceKernels::butterflies(expected.data(), length);
+      HighwayKernels::butterflies(actual.data(), length);
+      EXPECT_TRUE(same_bytes(expected, actual)) << length;
+      if (order == 1) continue;
+
+      std::vector<float> signs(order * order);
+      for (std::size_t i = 0; i < signs.size(); ++i) signs[i] = i * 7 % 11 < 5 ? 1.0f : -1.0f;
+      for (const bool transposed : {false, true}) {
+        const std::size_t a_step = transposed ? 1 : order, b_step = transposed ? order : 1;
+        ReferenceKernels::multiply_signs(x.data(), signs.data(), a_step, b_step, order, length, expected.data());
+        HighwayKernels::multiply_signs(x.data(), signs.data(), a_step, b_step, order, length, actual.data());
+        EXPECT_TRUE(same_bytes(expected, actual)) << order << " x " << length;
+      }
+    }
+}
+
+TEST_P(OnTarget, TransformsAsTheReference) {
+  expect_hadamard<float>();
+  expect_hadamard<double>();
+}
+
 template <class T>
 void expect_conversions() {
   for (std::uint32_t code = 0; code < 0x10000u; ++code) {

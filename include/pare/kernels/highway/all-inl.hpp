@@ -21,6 +21,7 @@
 // clang-format off: the order counts
 #include "pare/kernels/highway/convert-inl.hpp"
 #include "pare/kernels/highway/copy-inl.hpp"
+#include "pare/kernels/highway/hadamard-inl.hpp"
 #include "pare/kernels/highway/pack-inl.hpp"
 #include "pare/kernels/highway/range-inl.hpp"
 #include "pare/kernels/highway/parameters-inl.hpp"

@@ -119,7 +119,7 @@ HWY_INLINE float multiply_bitmask_row(const float* HWY_RESTRICT x, const std::ui
     ++b;
   };
   // Eight values are read for each byte, however many of them it keeps.
-  for (; row_bytes - b >= 2 && end - value >= 16;) {
+  while (row_bytes - b >= 2 && end - value >= 16) {
     hwy::Prefetch(value + sparse_prefetch_distance);
     add(0);
     add(1);
