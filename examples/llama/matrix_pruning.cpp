@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -35,14 +36,22 @@ struct Share {
   }
 };
 
-using Pattern = std::variant<Share, pare::AnyNofM>;
+using Pattern = std::variant<Share, pare::AnyNofM, pare::AdaptiveRows, pare::WeightBlocks>;
+
+/// A structure whose zeros can be chosen while the weights that stay move.
+template <class Structure>
+inline constexpr bool follows_moves = std::is_same_v<Structure, Share> || std::is_same_v<Structure, pare::AnyNofM>;
 
 Result<Pattern> find_pattern(const Pruning& pruning) {
   if (auto good = check_pruning(pruning); !good) return std::move(good).error();
   if (is_physical(pruning.structure))
     return Error{ErrorCode::invalid_argument,
                  fmt::format("structure {} takes more than single weights away", pruning.structure)};
-  if (const auto groups = parse_n_of_m(pruning.structure)) return Pattern(pare::AnyNofM{(*groups)[0], (*groups)[1]});
+  if (const auto groups = parse_numbers(pruning.structure, ':'))
+    return Pattern(pare::AnyNofM{(*groups)[0], (*groups)[1]});
+  if (const auto block = parse_numbers(pruning.structure, 'x'))
+    return Pattern(pare::WeightBlocks{(*block)[0], (*block)[1], pruning.sparsity});
+  if (pruning.structure == "adaptive") return Pattern(pare::AdaptiveRows{pruning.sparsity});
   return Pattern(Share{pruning.structure == "unstructured", pruning.sparsity});
 }
 
@@ -80,12 +89,14 @@ Result<PrunedMatrix> remove_exactly(const pare::AnyNofM& groups, MatrixView<cons
 template <class Structure>
 Result<PrunedMatrix> prune_by(std::string_view metric, const Structure& structure, MatrixView<const float> weights,
                               const LayerInput& input, const Options& options) {
-  if (metric == "obc") return remove_exactly(structure, weights, *input.moment, options);
-  if (metric == "sparsegpt" || metric == "refined") {
-    auto pruned = pare::SparseGpt{.damping = {.fraction = damping}}(structure, weights, *input.moment, options);
-    if (!pruned || metric == "sparsegpt") return pruned;
-    return pare::MaskSwaps{.group = group_of(structure), .damping = damping}(std::move(pruned->mask), weights,
-                                                                             *input.moment, options);
+  if constexpr (follows_moves<Structure>) {
+    if (metric == "obc") return remove_exactly(structure, weights, *input.moment, options);
+    if (metric == "sparsegpt" || metric == "refined") {
+      auto pruned = pare::SparseGpt{.damping = {.fraction = damping}}(structure, weights, *input.moment, options);
+      if (!pruned || metric == "sparsegpt") return pruned;
+      return pare::MaskSwaps{.group = group_of(structure), .damping = damping}(std::move(pruned->mask), weights,
+                                                                               *input.moment, options);
+    }
   }
   auto mask = mask_by_saliency(metric, structure, weights, input.norms, options);
   if (!mask) return std::move(mask).error();
@@ -145,14 +156,18 @@ Result<pare::PrunedCodes> prune_to_codes(const Pruning& pruning, std::string_vie
   if (!grid) return grid.error();
   const Options options{.executor = executor};
   return std::visit(
-      [&](const auto& structure) -> Result<pare::PrunedCodes> {
-        pare::SparseGpt sparse_gpt{.damping = {.fraction = damping}};
-        if (metric->name == "sparsegpt") return sparse_gpt(structure, *grid, weights, *input.moment, options);
-        const auto pruned = prune_by(metric->name, structure, weights, input, options);
-        if (!pruned) return pruned.error();
-        // All columns are decided at once, when the zeros are still those of the least saliency.
-        sparse_gpt.block = 0;
-        return sparse_gpt(structure, *grid, pruned->weights.view(), *input.moment, options);
+      [&]<class Structure>(const Structure& structure) -> Result<pare::PrunedCodes> {
+        if constexpr (follows_moves<Structure>) {
+          pare::SparseGpt sparse_gpt{.damping = {.fraction = damping}};
+          if (metric->name == "sparsegpt") return sparse_gpt(structure, *grid, weights, *input.moment, options);
+          const auto pruned = prune_by(metric->name, structure, weights, input, options);
+          if (!pruned) return pruned.error();
+          // All columns are decided at once, when the zeros are still those of the least saliency.
+          sparse_gpt.block = 0;
+          return sparse_gpt(structure, *grid, pruned->weights.view(), *input.moment, options);
+        }
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("structure {} has no zeros and codes at once", pruning.structure)};
       },
       *pattern);
 }

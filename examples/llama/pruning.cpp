@@ -51,7 +51,9 @@ const std::vector<PruningStructure>& pruning_structures() {
   static const std::vector<PruningStructure> list = {
       {"unstructured", "a share of each row's weights"},
       {"per-layer", "a share of each layer's weights, wherever they are"},
+      {"adaptive", "a share of each layer's weights, each row losing what matters little to it (Wanda's variant)"},
       {"N:M", "all but N of every M neighbours in a row, as 2:4 or 4:8"},
+      {"RxC", "a share of the blocks of R rows and C columns, as 16x1"},
       {"neurons", "a share of the neurons of each layer, which becomes smaller; needs calibration"},
       {"heads", "a share of the key-value heads with the queries that read them; likewise"},
       {"units", "the same share of both, heads first; likewise"},
@@ -73,16 +75,20 @@ bool is_physical(std::string_view structure) noexcept {
   return structure == "neurons" || structure == "heads" || structure == "units" || structure == "layers";
 }
 
-std::optional<std::array<std::size_t, 2>> parse_n_of_m(std::string_view structure) noexcept {
-  const std::size_t colon = structure.find(':');
-  if (colon == std::string_view::npos) return {};
+std::optional<std::array<std::size_t, 2>> parse_numbers(std::string_view structure, char separator) noexcept {
+  const std::size_t middle = structure.find(separator);
+  if (middle == std::string_view::npos) return {};
   std::array<std::size_t, 2> numbers{};
   const auto read = [](std::string_view digits, std::size_t& value) {
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
     return error == std::errc() && end == digits.data() + digits.size();
   };
-  if (!read(structure.substr(0, colon), numbers[0]) || !read(structure.substr(colon + 1), numbers[1])) return {};
+  if (!read(structure.substr(0, middle), numbers[0]) || !read(structure.substr(middle + 1), numbers[1])) return {};
   return numbers;
+}
+
+bool needs_saliency(std::string_view structure) noexcept {
+  return structure == "adaptive" || parse_numbers(structure, 'x');
 }
 
 Result<void> check_pruning(const Pruning& pruning) {
@@ -93,15 +99,19 @@ Result<void> check_pruning(const Pruning& pruning) {
     return invalid(fmt::format("the sparsity must lie in [0, 1], it is {}", pruning.sparsity));
   const std::string& structure = pruning.structure;
   bool good = metric->weights;
-  if (const auto groups = parse_n_of_m(structure)) {
+  if (const auto groups = parse_numbers(structure, ':')) {
     if (auto pattern = pare::AnyNofM{(*groups)[0], (*groups)[1]}.check(); !pattern) return pattern;
+  } else if (const auto block = parse_numbers(structure, 'x'); block && ((*block)[0] == 0 || (*block)[1] == 0)) {
+    return invalid(fmt::format("blocks of {} hold no weights", structure));
+  } else if (needs_saliency(structure)) {
+    good = metric->weights && !metric->moment;
   } else if (is_physical(structure)) {
     good = structure == "layers" ? metric->blocks : metric->units;
   } else if (structure != "unstructured" && structure != "per-layer") {
     std::string names;
     for (const PruningStructure& known : pruning_structures())
       names.append(names.empty() ? "" : ", ").append(known.name);
-    return invalid(fmt::format("unknown structure {}; the known ones are {} with numbers such as 2:4",
+    return invalid(fmt::format("unknown structure {}; the known ones are {} with numbers such as 2:4 or 16x1",
                                io::quote(structure), names));
   }
   if (good) return {};

@@ -45,11 +45,14 @@ pare::Result<PruningMetric> find_metric(std::string_view name);
 /// Whether a structure takes whole neurons, heads or layers away, so that the model becomes smaller.
 bool is_physical(std::string_view structure) noexcept;
 
-/// N and M of a structure's name "N:M"; nothing where it is another name.
-std::optional<std::array<std::size_t, 2>> parse_n_of_m(std::string_view structure) noexcept;
+/// N and M of a structure's name "N:M", R and C of "RxC", by the separator; nothing where it is another name.
+std::optional<std::array<std::size_t, 2>> parse_numbers(std::string_view structure, char separator) noexcept;
 
-/// Success where a structure's name, which may be N:M, the metric and the sparsity make sense together. Errors say
-/// which does not.
+/// Whether only a saliency known of each weight beforehand can choose it: metrics that move weights cannot.
+bool needs_saliency(std::string_view structure) noexcept;
+
+/// Success where a structure's name, which may be N:M or RxC, the metric and the sparsity make sense together. Errors
+/// say which does not.
 pare::Result<void> check_pruning(const Pruning& pruning);
 
 }  // namespace llama

@@ -118,6 +118,8 @@ TEST_F(LlamaProgram, WrongCommandLines) {
   expect_failure(run("prune " + m + o + " --metric luck"), "--metric", "wanda");
   expect_failure(run("prune " + m + o + " --structure cubes"), "structure \"cubes\"", "neurons");
   expect_failure(run("prune " + m + o + " --structure 4:2"), "1 <= N <= M", "4 of 2");
+  expect_failure(run("prune " + m + o + " --structure 0x4"), "0x4", "hold no weights");
+  expect_failure(run("prune " + m + o + " --metric obc --structure 16x1"), "obc", "16x1");
   expect_failure(run("prune " + m + o + " --structure heads"), "--structure heads", "--calibration");
   expect_failure(run("prune " + m + o + " --metric sparsegpt --structure neurons"), "sparsegpt", "neurons");
   expect_failure(run("prune " + m + o + " --metric wanda --joint --scheme int4"), "--joint", "sparsegpt");

@@ -139,6 +139,25 @@ TEST_F(LlamaPruning, EachMetricIsBetterThanTheOneBefore) {
   EXPECT_TRUE(prune({.metric = "obc", .structure = "2:4"}, &layers));
 }
 
+TEST_F(LlamaPruning, BlocksGoWholeAndRowsAdapt) {
+  std::vector<float> values(64 * 48);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<float>(i * 7919 % 1000 + 1) * (i < values.size() / 2 ? 1.0f : 0.1f);
+  const MatrixView<const float> weights(values.data(), 64, 48);
+  const auto blocks = llama::prune_matrix({.structure = "16x1", .sparsity = 0.25}, weights, {}, pare::serial);
+  ASSERT_TRUE(blocks) << blocks.error().message;
+  EXPECT_EQ(blocks->mask.kept(), values.size() / 4 * 3);
+  for (std::size_t r = 0; r < 64; ++r)
+    for (std::size_t c = 0; c < 48; ++c) EXPECT_EQ(blocks->mask.test(r, c), blocks->mask.test(r / 16 * 16, c));
+
+  LayerInput ones;
+  ones.norms.assign(48, 1.0f);
+  const Pruning adaptive{.metric = "wanda", .structure = "adaptive", .sparsity = 0.5};
+  const auto rows = llama::prune_matrix(adaptive, weights, ones, pare::serial);
+  ASSERT_TRUE(rows) << rows.error().message;
+  EXPECT_NEAR(static_cast<double>(rows->mask.kept()), 0.5 * static_cast<double>(values.size()), 100.0);
+}
+
 TEST_F(LlamaPruning, ZerosAndCodesComeFromOneMoment) {
   const std::string wanted = "model.layers.0.mlp.down_proj.weight";
   for (const char* metric : {"sparsegpt", "refined"})
