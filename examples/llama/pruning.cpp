@@ -17,7 +17,7 @@ using pare::Result;
 const std::vector<PruningMetric>& pruning_metrics() {
   static const std::vector<PruningMetric> list = {
       {.name = "magnitude", .summary = "the absolute value; of neurons and heads, what reads them", .units = true},
-      {.name = "random", .summary = "none: what every other metric must beat"},
+      {.name = "random", .summary = "none: what every other metric must beat", .units = true},
       {.name = "wanda", .summary = "the same times the norm of the weight's input", .inputs = true, .units = true},
       {.name = "sparsegpt",
        .summary = "what its removal costs, later columns making up for it",
@@ -37,6 +37,10 @@ const std::vector<PruningMetric>& pruning_metrics() {
       {.name = "flap",
        .summary = "of neurons and heads: how much their output fluctuates, times what reads it",
        .inputs = true,
+       .weights = false,
+       .units = true},
+      {.name = "median",
+       .summary = "of neurons and heads: how far what reads them is from what reads the others",
        .weights = false,
        .units = true},
       {.name = "influence",

@@ -51,7 +51,20 @@ Result<std::vector<double>> channel_importance(std::string_view metric, MatrixVi
     if (!values) return values.error();
     return std::vector<double>(values->begin(), values->end());
   }
+  if (metric == "median") {
+    auto readers = pare::Matrix<float>::create({weights.cols, weights.rows}, options.memory);
+    if (!readers) return std::move(readers).error();
+    for (std::size_t r = 0; r < weights.rows; ++r)
+      for (std::size_t c = 0; c < weights.cols; ++c) (*readers)(c, r) = weights(r, c);
+    const auto values = pare::GeometricMedian{}(readers->view(), options);
+    if (!values) return values.error();
+    return std::vector<double>(values->begin(), values->end());
+  }
   std::vector<double> sums(weights.cols, 0.0);
+  if (metric == "random") {
+    for (std::size_t c = 0; c < weights.cols; ++c) sums[c] = pare::Random{}.score_at(0, c);
+    return sums;
+  }
   for (std::size_t r = 0; r < weights.rows; ++r)
     for (std::size_t c = 0; c < weights.cols; ++c) {
       const double square = double{weights(r, c)} * weights(r, c);

@@ -187,6 +187,22 @@ TEST_F(LlamaPruning, ZerosAndCodesComeFromOneMoment) {
     }));
 }
 
+TEST_F(LlamaPruning, EachMetricOfUnitsTakesItsOwn) {
+  std::vector<std::vector<float>> outputs;
+  for (const char* metric : {"magnitude", "random", "wanda", "flap", "median"}) {
+    auto layers = *llama::PrunedLayers::create(folder_ / "layers");
+    const Pruning pruning{.metric = metric, .structure = "neurons", .sparsity = 0.5};
+    const auto smaller =
+        llama::prune_structure(files(), tiny::config(), pruning, texts_, layers, pare::serial, no_progress);
+    ASSERT_TRUE(smaller) << metric << ": " << smaller.error().message;
+    EXPECT_EQ(smaller->config.intermediate_size, tiny::config().intermediate_size / 2);
+    write({.layers = &layers, .config = smaller->config}, "smaller");
+    outputs.push_back(logits("smaller"));
+    for (std::size_t other = 0; other + 1 < outputs.size(); ++other)
+      EXPECT_NE(outputs[other], outputs.back()) << metric;
+  }
+}
+
 /// A smaller model against the same model in its old sizes, whose last layers have zeros for what is gone.
 TEST_F(LlamaPruning, TheSmallerModelComputesTheSameAsTheMaskedOne) {
   for (const std::string structure : {"neurons", "heads", "units"}) {
