@@ -3,26 +3,15 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <random>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "pare/calibration/calibration.hpp"
+#include "samples.hpp"
 
 namespace {
-
-std::vector<float> normal(std::size_t count, std::uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> distribution;
-  std::vector<float> values(count);
-  for (float& v : values) v = distribution(generator);
-  return values;
-}
-
-pare::MatrixView<const float> matrix(const std::vector<float>& values, std::size_t cols) {
-  return {values.data(), values.size() / cols, cols};
-}
+using namespace samples;
 
 /// Bytes of statistics that come back as the same bytes; every shorter piece of them, and one byte more, is refused.
 template <class Observer>
