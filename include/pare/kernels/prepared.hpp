@@ -105,15 +105,16 @@ struct PreparedWeights {
   std::size_t groups = 0;  ///< in a row
   std::size_t units = 0;   ///< in a group
   PreparedScale scale = PreparedScale::float32;
-  std::uint8_t zero = 0;  ///< the integer of the value 0 where there are no zero points; for Sparse24Codes
+  std::uint8_t zero = 0;  ///< where there are no zero points: the integer of the value 0, within 128 of any other
 };
 
-/// At most prepared_batch rows of activations as eight-bit integers: value = code * scale. Unit u of row r has its
-/// codes at codes[(u * rows + r) * prepared_unit], group g of row r its scale and offset at [g * rows + r].
+/// At most prepared_batch rows of activations as eight-bit integers: value = code * scale. Group g of row r has its
+/// codes from codes[(g * rows + r) * columns of a group] on, its scale and offset at [g * rows + r].
 struct QuantizedActivations {
   std::int8_t* codes = nullptr;
   float* scales = nullptr;
-  std::int32_t* offsets = nullptr;  ///< -offset * the sum of the group's codes
+  std::int32_t* offsets =
+      nullptr;  ///< the sum of the group's codes * -zero of the weights, * -1 where they have zero points
   std::size_t rows = 0;
 };
 

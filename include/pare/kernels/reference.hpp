@@ -166,8 +166,7 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard {
         std::int32_t sum = 0;
         for (std::size_t c = 0; c < group; ++c) {
           const std::int32_t code = inverse != 0.0f && c < count ? round_to_int(values[c] * inverse) : 0;
-          out.codes[((begin + c) / prepared_unit * out.rows + r) * prepared_unit + c % prepared_unit] =
-              static_cast<std::int8_t>(code);
+          out.codes[(g * out.rows + r) * group + c] = static_cast<std::int8_t>(code);
           sum += code;
         }
         out.scales[g * out.rows + r] = scale;
@@ -209,7 +208,7 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard {
             sum = x.offsets[g * x.rows + i] * (zero_point == nullptr ? 1 : *zero_point);
           for (std::size_t u = 0; u < weights.units; ++u) {
             const std::uint8_t* unit = codes + u * prepared_unit_bytes<Codes>;
-            const std::int8_t* x_codes = x.codes + ((g * weights.units + u) * x.rows + i) * prepared_unit;
+            const std::int8_t* x_codes = x.codes + ((g * x.rows + i) * weights.units + u) * prepared_unit;
             if constexpr (is_sparse24<Codes>)
               sum += sparse24_products<typename Codes::codes_type>(
                   unit, row, zero_point == nullptr ? weights.zero : *zero_point, x_codes);

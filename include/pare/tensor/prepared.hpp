@@ -183,7 +183,7 @@ Result<void> matmul(const PreparedTensor<S, Codes>& weights, MatrixView<const fl
   options.executor(ceil_div(x.rows, rows_per_task), [&](std::size_t task) {
     const std::size_t first = task * rows_per_task, row = first % prepared_batch;
     QuantizedActivations part = (*activations)[first / prepared_batch];
-    part.codes += row * prepared_unit;
+    part.codes += row * PreparedTensor<S>::group;
     part.scales += row;
     part.offsets += row;
     Kernels::quantize_activations(x.row(first), std::min(rows_per_task, x.rows - first), x.row_stride, x.cols,

@@ -17,19 +17,27 @@ namespace {
 
 using namespace pare;
 
-/// Every target that is compiled and that this processor has, and AVX3 once more with VNNI.
+#if HWY_ARCH_X86
+constexpr std::int64_t vnni = HWY_AVX3 | HWY_AVX3_DL, every_extension = vnni | HWY_AVX2;
+#endif
+
+/// Every target that is compiled and that this processor has, and AVX3 with VNNI, and with AMX too where it is there.
 std::vector<std::int64_t> targets() {
   std::vector<std::int64_t> all = hwy::SupportedAndGeneratedTargets();
 #if HWY_ARCH_X86
   const bool has_avx3 = std::find(all.begin(), all.end(), HWY_AVX3) != all.end();
-  if (has_avx3 && (hwy::SupportedTargets() & HWY_AVX3_DL) != 0) all.push_back(HWY_AVX3 | HWY_AVX3_DL);
+  if (has_avx3 && (hwy::SupportedTargets() & HWY_AVX3_DL) != 0) {
+    all.push_back(vnni);
+    all.push_back(every_extension);
+  }
 #endif
   return all;
 }
 
 std::string target_name(const testing::TestParamInfo<std::int64_t>& target) {
 #if HWY_ARCH_X86
-  if (target.param == (HWY_AVX3 | HWY_AVX3_DL)) return "VNNI";
+  if (target.param == vnni) return "VNNI";
+  if (target.param == every_extension) return "EveryExtension";
 #endif
   return hwy::TargetName(target.param);
 }
@@ -139,7 +147,7 @@ void expect_products(const Product& p, std::mt19937& random) {
         for (unsigned shift = 0; shift < 8; shift += 2)
           if (((bytes[i] ^ bytes[i + 1]) >> shift & 3) == 0)
             bytes[i + 1] = static_cast<std::uint8_t>(bytes[i + 1] ^ 1u << shift);
-  w.zero = 8;
+  w.zero = Codes::bits == 8 ? 128 : 8;
   for (std::size_t i = 0; i < scales.size(); i += prepared_scale_bytes(p.scale)) {
     // Between 1 and 2, of either sign.
     const std::uint32_t mantissa = random() % 128, sign = random() % 2;
@@ -167,9 +175,8 @@ void expect_products(const Product& p, std::mt19937& random) {
   for (std::size_t g = 0; g < p.groups; ++g)
     for (std::size_t r = 0; r < p.rows; ++r) {
       std::int32_t sum = 0;
-      for (std::size_t c = 0; c < group; ++c)
-        sum += x.codes[((g * p.units + c / prepared_unit) * p.rows + r) * prepared_unit + c % prepared_unit];
-      x.offsets[g * p.rows + r] = -sum * (p.has_zero_points ? 1 : 8);
+      for (std::size_t c = 0; c < group; ++c) sum += x.codes[(g * p.rows + r) * group + c];
+      x.offsets[g * p.rows + r] = -sum * (p.has_zero_points ? 1 : w.zero);
     }
 
   const std::size_t stride = p.outputs + 3;
@@ -191,8 +198,12 @@ void expect_all_products() {
         const std::size_t groups = random() % 4 == 0 ? 40 : 3;
         expect_products<Codes>({units, groups, outputs, rows, scale, random() % 2 == 0, random() % 2 == 0}, random);
       }
+  for (const std::size_t units : {1u, 2u, 4u})
+    for (const std::size_t rows : {16u, 39u, 60u})
+      for (const bool has_zero_points : {false, true})
+        expect_products<Codes>({units, 9, rows + 20, rows, PreparedScale::float32, has_zero_points, false}, random);
   for (const Fill fill : {Fill::positive, Fill::negative})
-    for (const std::size_t rows : {1u, 8u})
+    for (const std::size_t rows : {1u, 8u, 17u})
       expect_products<Codes>({4, 2, 32, rows, PreparedScale::float32, false, false, fill}, random);
 }
 

@@ -11,6 +11,13 @@
 #else
 #define PARE_AVX512 0
 #endif
+// Whether AMX can be asked for.
+#undef PARE_AMX
+#if PARE_AVX512 && PARE_AMX_SYSTEM
+#define PARE_AMX 1
+#else
+#define PARE_AMX 0
+#endif
 // Whether eight floats are placed and multiplied in one instruction each.
 #undef PARE_EXPANDS
 #if HWY_ARCH_X86 && HWY_TARGET == HWY_AVX2
@@ -45,6 +52,9 @@
 #include "pare/kernels/highway/sparse24-inl.hpp"
 #include "pare/kernels/highway/tile-inl.hpp"
 #undef PARE_VNNI
+#endif
+#if PARE_AMX
+#include "pare/kernels/highway/amx-inl.hpp"
 #endif
 #include "pare/kernels/highway/prepared-inl.hpp"
 // clang-format on

@@ -25,12 +25,12 @@ HWY_INLINE Ints round_and_store(Floats values, std::int8_t* codes) {
 
 /// The codes of one group, and the sum of each lane's.
 HWY_INLINE Ints quantize_group(const float* HWY_RESTRICT x, std::size_t group, Floats inverse,
-                               std::int8_t* HWY_RESTRICT codes, std::size_t unit_step) {
+                               std::int8_t* HWY_RESTRICT codes) {
   Ints sum = hn::Zero(ints);
-  for (std::size_t unit = 0; unit < group; unit += prepared_unit, codes += unit_step)
+  for (std::size_t unit = 0; unit < group; unit += prepared_unit)
 #pragma GCC unroll 8
-    for (std::size_t i = 0; i < prepared_unit; i += lanes)
-      sum = hn::Add(sum, round_and_store(hn::Mul(hn::LoadU(floats, x + unit + i), inverse), codes + i));
+    for (std::size_t i = unit; i < unit + prepared_unit; i += lanes)
+      sum = hn::Add(sum, round_and_store(hn::Mul(hn::LoadU(floats, x + i), inverse), codes + i));
   return sum;
 }
 
@@ -56,11 +56,10 @@ HWY_INLINE bool quantize_groups(const float* HWY_RESTRICT x, std::size_t group, 
   HWY_ALIGN float scales[lanes], inverses[lanes];
   hn::Store(scale, floats, scales);
   hn::Store(hn::Div(hn::Set(floats, 1.0f), scale), floats, inverses);
-  const std::size_t unit_step = out.rows * prepared_unit;
   Floats sums[lanes];
   for (std::size_t g = 0; g < lanes; ++g)
-    sums[g] = hn::BitCast(floats, quantize_group(x + g * group, group, hn::Set(floats, inverses[g]),
-                                                 out.codes + g * group / prepared_unit * unit_step, unit_step));
+    sums[g] = hn::BitCast(
+        floats, quantize_group(x + g * group, group, hn::Set(floats, inverses[g]), out.codes + g * out.rows * group));
   HWY_ALIGN std::int32_t offsets[lanes];
   const Floats sum = combine_lanes(sums, [](Floats a, Floats b) HWY_ATTR {
     return hn::BitCast(floats, hn::Add(hn::BitCast(ints, a), hn::BitCast(ints, b)));
@@ -83,13 +82,11 @@ HWY_INLINE void quantize_one_group(const float* HWY_RESTRICT x, std::size_t grou
   const float inverse = ReferenceKernels::activation_inverse(scale);
   *out.scales = scale;
   *out.offsets = 0;
-  const std::size_t unit_step = out.rows * prepared_unit;
   if (inverse == 0.0f)
-    for (std::size_t unit = 0; unit < group / prepared_unit; ++unit)
-      std::memset(out.codes + unit * unit_step, 0, prepared_unit);
+    std::memset(out.codes, 0, group);
   else
-    *out.offsets = -offset * hn::GetLane(hn::SumOfLanes(
-                                 ints, quantize_group(x, group, hn::Set(floats, inverse), out.codes, unit_step)));
+    *out.offsets =
+        -offset * hn::GetLane(hn::SumOfLanes(ints, quantize_group(x, group, hn::Set(floats, inverse), out.codes)));
 }
 
 #endif
@@ -99,8 +96,8 @@ void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride
                           std::int32_t offset, const QuantizedActivations& out) {
 #if PARE_VECTORS
   const auto from = [&](std::size_t r, std::size_t g) {
-    return QuantizedActivations{out.codes + (g * group / prepared_unit * out.rows * prepared_unit) + r * prepared_unit,
-                                out.scales + g * out.rows + r, out.offsets + g * out.rows + r, out.rows};
+    return QuantizedActivations{out.codes + (g * out.rows + r) * group, out.scales + g * out.rows + r,
+                                out.offsets + g * out.rows + r, out.rows};
   };
   const std::size_t whole = cols / group;
   for (std::size_t r = 0; r < rows; ++r) {
@@ -124,6 +121,10 @@ void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, cons
 #if PARE_VECTORS
   // Weights that are to be expanded pay for it with more rows than those that are to be decoded.
   const bool few = x.rows < (is_sparse24<Codes> ? 5 : 2);
+#endif
+#if PARE_AMX
+  if (x.rows >= amx::tile_rows && has_vnni() && has_amx())
+    return amx::multiply_matrix<Codes>(weights, outputs, x, y, y_stride);
 #endif
 #if PARE_AVX512
   if (has_vnni()) {

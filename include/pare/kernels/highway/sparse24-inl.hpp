@@ -41,8 +41,7 @@ HWY_INLINE void multiply_kept(const PreparedWeights& w, const QuantizedActivatio
   constexpr std::size_t all_steps = 8, half_unit = unit_bytes<Codes> / 4;
   const DotBytes ones = hn::Set(dot_bytes, 1);
   const std::uint8_t* codes = w.codes;
-  const std::int8_t* x_codes = x.codes + row * prepared_unit;
-  const std::size_t unit_step = x.rows * prepared_unit;
+  const std::size_t group = w.units * prepared_unit;
   Floats total[Vectors];
 #pragma GCC unroll 8
   for (std::size_t v = 0; v < Vectors; ++v) total[v] = hn::Zero(floats);
@@ -54,8 +53,9 @@ HWY_INLINE void multiply_kept(const PreparedWeights& w, const QuantizedActivatio
       sum[v].start(hn::Zero(ints));
       kept[v].start(hn::Zero(ints));
     }
+    const std::int8_t* x_codes = x.codes + (g * x.rows + row) * group;
     for (std::size_t u = 0; u < w.units;
-         ++u, x_codes += unit_step, codes += prepared_unit_bytes<Sparse24Codes<Codes>>) {
+         ++u, x_codes += prepared_unit, codes += prepared_unit_bytes<Sparse24Codes<Codes>>) {
       const DotBytes x0 = eight_codes(x_codes), x1 = eight_codes(x_codes + 8), x2 = eight_codes(x_codes + 16),
                      x3 = eight_codes(x_codes + 24);
 #pragma GCC unroll 8

@@ -21,6 +21,16 @@
 #define HWY_DISABLE_PCLMUL_AES
 #endif
 
+// Where AMX can be asked for.
+#if defined(__x86_64__) && defined(__linux__)
+#define PARE_AMX_SYSTEM 1
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#else
+#define PARE_AMX_SYSTEM 0
+#endif
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -89,17 +99,42 @@
 namespace pare {
 inline namespace PARE_ABI {
 
+/// What is known of an extension that is no target of Highway's; asking for it takes microseconds.
+enum class Extension : std::uint8_t { unknown, absent, present };
+
 #if HWY_ARCH_X86 && HWY_TARGETS != HWY_STATIC_TARGET
-/// Whether kernels may use AVX-512 VNNI and VBMI: what is known of it, for asking the processor takes microseconds.
-enum class Vnni : std::uint8_t { unknown, absent, present };
-inline std::atomic<Vnni>& known_vnni() noexcept {
-  static std::atomic<Vnni> state{Vnni::unknown};
+/// Whether kernels may use AVX-512 VNNI and VBMI.
+inline std::atomic<Extension>& known_vnni() noexcept {
+  static std::atomic<Extension> state{Extension::unknown};
   return state;
 }
 /// Highway sets the bit of its target AVX3_DL where the processor has both, whether the target is compiled or not.
-inline Vnni learn_vnni(std::int64_t targets) noexcept {
-  const Vnni state = (targets & HWY_AVX3_DL) != 0 ? Vnni::present : Vnni::absent;
+inline Extension learn_vnni(std::int64_t targets) noexcept {
+  const Extension state = (targets & HWY_AVX3_DL) != 0 ? Extension::present : Extension::absent;
   known_vnni().store(state, std::memory_order_relaxed);
+  return state;
+}
+#endif
+
+#if PARE_AMX_SYSTEM
+/// Whether kernels may use AMX for bytes.
+inline std::atomic<Extension>& known_amx() noexcept {
+  static std::atomic<Extension> state{Extension::unknown};
+  return state;
+}
+/// Linux gives the tiles' registers to processes that ask for them, once and for all threads.
+inline Extension learn_amx() noexcept {
+  constexpr unsigned tile_and_int8 = 3u << 24;
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  bool granted = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & tile_and_int8) == tile_and_int8;
+#if HWY_TARGETS != HWY_STATIC_TARGET
+  // Every processor that has AMX has AVX2: a test that chooses targets without it leaves AMX out.
+  granted = granted && (hwy::SupportedTargets() & HWY_AVX2) != 0;
+#endif
+  granted = granted && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+  const Extension state = granted ? Extension::present : Extension::absent;
+  known_amx().store(state, std::memory_order_relaxed);
   return state;
 }
 #endif
@@ -114,6 +149,9 @@ inline std::size_t target_index() noexcept {
     const std::int64_t targets = hwy::SupportedTargets();
 #if HWY_ARCH_X86
     learn_vnni(targets);
+#if PARE_AMX_SYSTEM
+    known_amx().store(Extension::unknown, std::memory_order_relaxed);
+#endif
 #endif
     chosen.Update(targets);
   }
@@ -124,10 +162,20 @@ inline std::size_t target_index() noexcept {
 /// Whether kernels of the target AVX3 may use AVX-512 VNNI and VBMI, which are no target of their own.
 inline bool has_vnni() noexcept {
 #if HWY_ARCH_X86 && HWY_TARGETS != HWY_STATIC_TARGET
-  const Vnni state = known_vnni().load(std::memory_order_relaxed);
-  return (state == Vnni::unknown ? learn_vnni(hwy::SupportedTargets()) : state) == Vnni::present;
+  const Extension state = known_vnni().load(std::memory_order_relaxed);
+  return (state == Extension::unknown ? learn_vnni(hwy::SupportedTargets()) : state) == Extension::present;
 #elif defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
   return true;
+#else
+  return false;
+#endif
+}
+
+/// Whether kernels may use AMX for bytes. The first call asks the operating system for it.
+inline bool has_amx() noexcept {
+#if PARE_AMX_SYSTEM
+  const Extension state = known_amx().load(std::memory_order_relaxed);
+  return (state == Extension::unknown ? learn_amx() : state) == Extension::present;
 #else
   return false;
 #endif

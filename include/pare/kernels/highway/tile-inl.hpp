@@ -21,8 +21,7 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
                               const QuantizedActivations& x, std::size_t row, std::size_t begin, std::size_t end,
                               float* HWY_RESTRICT sums) {
   using Sum = DotSum<Codes, Rows == 1>;
-  const std::size_t unit_step = x.rows * prepared_unit;
-  const std::int8_t* x_codes = x.codes + (begin * w.units * x.rows + row) * prepared_unit;
+  const std::size_t group = w.units * prepared_unit;
   Floats total[Rows][Vectors];
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r)
@@ -43,7 +42,8 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
         for (std::size_t r = 0; r < Rows; ++r) sum[r][v].start(multiply_small(zero_points, hn::Set(ints, offsets[r])));
       }
     }
-    for (std::size_t u = 0; u < w.units; ++u, x_codes += unit_step, codes += unit_bytes<Codes>) {
+    const std::int8_t* x_codes = x.codes + (g * x.rows + row) * group;
+    for (std::size_t u = 0; u < w.units; ++u, x_codes += prepared_unit, codes += unit_bytes<Codes>) {
 #pragma GCC unroll 4
       for (std::size_t step = 0; step < 4; ++step) {
         DotBytes first[Vectors], second[Vectors];
@@ -59,7 +59,7 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
         }
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < Rows; ++r) {
-          const std::int8_t* at = x_codes + r * prepared_unit + step * 8;
+          const std::int8_t* at = x_codes + r * group + step * 8;
           const Ints x_first = four_codes(at), x_second = four_codes(at + 4);
 #pragma GCC unroll 8
           for (std::size_t v = 0; v < Vectors; ++v) {

@@ -1,0 +1,154 @@
+// Pass file, read once, for AVX-512 where AMX may be there: products of prepared weights with many rows of quantized
+// activations, 16 rows with 16 at a time.
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512vbmi,amx-tile,amx-int8")
+namespace pare {
+inline namespace PARE_ABI {
+namespace HWY_NAMESPACE {
+namespace amx {
+
+/// Rows of activations and columns of weights of a tile's products.
+inline constexpr std::size_t tile_rows = 16;
+/// Bytes of a tile's line.
+inline constexpr std::size_t tile_line = 64;
+
+/// The shapes of the tiles, in the processor's own layout: sums (0), activations (1) and weights (2), the sums of
+/// products of which are over `columns` columns.
+struct alignas(64) TileShapes {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t line_bytes[16] = {};
+  std::uint8_t lines[16] = {};
+
+  explicit TileShapes(std::size_t columns) {
+    lines[0] = lines[1] = tile_rows;
+    line_bytes[0] = line_bytes[2] = tile_line;
+    line_bytes[1] = static_cast<std::uint16_t>(columns);
+    lines[2] = static_cast<std::uint8_t>(columns / 4);
+  }
+};
+
+/// What is subtracted from the weights' integers so that they fit signed bytes.
+template <class Codes>
+HWY_INLINE std::uint8_t integer_bias(const PreparedWeights& w) {
+  return w.zero_points == nullptr ? w.zero : Codes::bits == 8 ? 128 : 0;
+}
+
+/// Decodes groups [begin, end) of the first block of `w` into signed bytes, lines of four columns of each of its rows.
+template <class Codes>
+HWY_INLINE void decode_signed(const PreparedWeights& w, std::size_t begin, std::size_t end,
+                              std::uint8_t* HWY_RESTRICT integers) {
+  const DotBytes bias = hn::Set(dot_bytes, integer_bias<Codes>(w));
+  const std::size_t pairs = (end - begin) * w.units * 4;
+  if constexpr (is_sparse24<Codes>) vnni::expand_kept<typename Codes::codes_type, 1>(w, 0, begin, end, integers);
+  const std::uint8_t* from = w.codes + begin * w.units * unit_bytes<Codes>;
+  for (std::size_t i = 0; i < pairs; ++i, integers += 2 * tile_line) {
+    DotBytes first, second;
+    if constexpr (is_sparse24<Codes>) {
+      first = hn::Load(dot_bytes, integers);
+      second = hn::Load(dot_bytes, integers + tile_line);
+    } else {
+      const std::uint8_t* pair = from + i * (unit_bytes<Codes> / 4);
+      hwy::Prefetch(pair + prefetch_distance);
+      vnni::read_integers<Codes, true>(pair, first, second);
+    }
+    hn::Store(hn::Sub(first, bias), dot_bytes, integers);
+    hn::Store(hn::Sub(second, bias), dot_bytes, integers + tile_line);
+  }
+}
+
+/// The sums of products of one group: `x` points at the first of 16 rows of activations, `integers` at the weights.
+HWY_INLINE void multiply_group(const std::int8_t* x, std::size_t group, const std::uint8_t* integers,
+                               std::int32_t* HWY_RESTRICT sums) {
+  _tile_zero(0);
+  for (std::size_t c = 0; c < group; c += tile_line) {
+    _tile_loadd(1, x + c, group);
+    _tile_loadd(2, integers + c * prepared_rows, tile_line);
+    _tile_dpbssd(0, 1, 2);
+  }
+  _tile_stored(0, sums, tile_line);
+}
+
+/// Adds groups [begin, end) of 16 rows of activations from `row` on with one block of weights, whose integers of these
+/// groups are decoded, to `totals`, 16 floats for each row.
+template <bool HasZeroPoints>
+HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* integers, std::uint8_t bias,
+                              const QuantizedActivations& x, std::size_t row, std::size_t begin, std::size_t end,
+                              float* HWY_RESTRICT totals) {
+  const std::size_t group = w.units * prepared_unit;
+  HWY_ALIGN std::int32_t sums[2][tile_rows * lanes];
+  const auto multiply = [&](std::size_t g) {
+    multiply_group(x.codes + (g * x.rows + row) * group, group, integers + (g - begin) * group * prepared_rows,
+                   sums[g % 2]);
+  };
+  Floats total[tile_rows];
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < tile_rows; ++r) total[r] = hn::Load(floats, totals + r * lanes);
+  multiply(begin);
+  for (std::size_t g = begin; g < end; ++g) {
+    // The products of the next group take their time while the sums of this one are scaled.
+    if (g + 1 < end) multiply(g + 1);
+    const Floats scale = load_prepared_scales(w, g * w.scale_step, 0);
+    const float* x_scales = x.scales + g * x.rows + row;
+    Ints zero = hn::Zero(ints);
+    if constexpr (HasZeroPoints)
+      zero = hn::Sub(load_zero_points(w.zero_points + g * w.zero_point_step), hn::Set(ints, bias));
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < tile_rows; ++r) {
+      Ints sum = hn::Load(ints, sums[g % 2] + r * lanes);
+      if constexpr (HasZeroPoints) sum = hn::Add(sum, hn::Mul(zero, hn::Set(ints, x.offsets[g * x.rows + row + r])));
+      total[r] = fused_multiply_add(hn::Mul(hn::ConvertTo(floats, sum), scale), hn::Set(floats, x_scales[r]), total[r]);
+    }
+  }
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < tile_rows; ++r) hn::Store(total[r], floats, totals + r * lanes);
+}
+
+/// 16 rows of activations and more. Where their number is no multiple of 16, the last tile takes rows once more that
+/// the one before it has.
+template <class Codes>
+void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x, float* y,
+                     std::size_t y_stride) {
+  // The activations of these columns stay in the first-level cache for so many blocks of weights.
+  constexpr std::size_t columns_at_once = 256, blocks_at_once = 4;
+  constexpr std::size_t most_tiles = ceil_div(prepared_batch, tile_rows), tile_size = tile_rows * lanes;
+  HWY_ALIGN std::uint8_t integers[prepared_rows * columns_at_once];
+  HWY_ALIGN float totals[blocks_at_once * most_tiles * tile_size];
+  const TileShapes shapes(std::min(tile_line, weights.units * prepared_unit));
+  _tile_loadconfig(&shapes);
+  const std::size_t tiles = ceil_div(x.rows, tile_rows), blocks = ceil_div(outputs, prepared_rows);
+  const std::size_t groups_at_once = columns_at_once / prepared_unit / weights.units;
+  const auto first_row = [&](std::size_t tile) { return std::min(tile * tile_rows, x.rows - tile_rows); };
+  for (std::size_t first = 0; first < blocks; first += blocks_at_once) {
+    const std::size_t count = std::min(blocks_at_once, blocks - first);
+    std::fill_n(totals, count * tiles * tile_size, 0.0f);
+    for (std::size_t begin = 0; begin < weights.groups; begin += groups_at_once) {
+      const std::size_t end = std::min(weights.groups, begin + groups_at_once);
+      for (std::size_t b = 0; b < count; ++b) {
+        const PreparedWeights w = vnni::from_block(weights, first + b, blocks);
+        decode_signed<Codes>(w, begin, end, integers);
+        // The intrinsics that load tiles do not tell every compiler that they read memory.
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+        for (std::size_t t = 0; t < tiles; ++t) {
+          float* tile = totals + (b * tiles + t) * tile_size;
+          if (w.zero_points == nullptr)
+            multiply_tile<false>(w, integers, 0, x, first_row(t), begin, end, tile);
+          else
+            multiply_tile<true>(w, integers, integer_bias<Codes>(w), x, first_row(t), begin, end, tile);
+        }
+      }
+    }
+    for (std::size_t b = 0; b < count; ++b) {
+      const std::size_t j = (first + b) * prepared_rows, width = std::min(prepared_rows, outputs - j);
+      for (std::size_t t = 0; t < tiles; ++t)
+        for (std::size_t r = 0; r < tile_rows; ++r)
+          std::memcpy(y + (first_row(t) + r) * y_stride + j, totals + (b * tiles + t) * tile_size + r * lanes,
+                      width * sizeof(float));
+    }
+  }
+  _tile_release();
+}
+
+}  // namespace amx
+}  // namespace HWY_NAMESPACE
+}  // namespace PARE_ABI
+}  // namespace pare
+HWY_POP_ATTRIBUTES
