@@ -1,25 +1,23 @@
 // Pass file, read once, for AVX-512 where AMX may be there: products of prepared weights with many rows of quantized
-// activations, 16 rows with 16 at a time.
+// activations.
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512vbmi,amx-tile,amx-int8")
 namespace pare {
 inline namespace PARE_ABI {
 namespace HWY_NAMESPACE {
 namespace amx {
 
-/// Rows of activations and columns of weights of a tile's products.
-inline constexpr std::size_t tile_rows = 16;
-/// Bytes of a tile's line.
-inline constexpr std::size_t tile_line = 64;
+/// The bytes of a tile's line, and the most lines that it has.
+inline constexpr std::size_t tile_line = 64, tile_lines = 16;
 
 /// The shapes of the tiles, in the processor's own layout: sums (0), activations (1) and weights (2), the sums of
-/// products of which are over `columns` columns.
+/// products of which are over `columns` columns, for `rows` rows of activations.
 struct alignas(64) TileShapes {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
   std::uint16_t line_bytes[16] = {};
   std::uint8_t lines[16] = {};
 
-  explicit TileShapes(std::size_t columns) {
-    lines[0] = lines[1] = tile_rows;
+  TileShapes(std::size_t rows, std::size_t columns) {
+    lines[0] = lines[1] = static_cast<std::uint8_t>(rows);
     line_bytes[0] = line_bytes[2] = tile_line;
     line_bytes[1] = static_cast<std::uint16_t>(columns);
     lines[2] = static_cast<std::uint8_t>(columns / 4);
@@ -55,35 +53,34 @@ HWY_INLINE void decode_signed(const PreparedWeights& w, std::size_t begin, std::
   }
 }
 
-/// The sums of products of one group: `x` points at the first of 16 rows of activations, `integers` at the weights.
-HWY_INLINE void multiply_group(const std::int8_t* x, std::size_t group, const std::uint8_t* integers,
-                               std::int32_t* HWY_RESTRICT sums) {
+/// Leaves the sums of products of one group in tile 0: `x` points at the first row of activations, `integers` at the
+/// weights.
+HWY_INLINE void multiply_group(const std::int8_t* x, std::size_t group, const std::uint8_t* integers) {
   _tile_zero(0);
   for (std::size_t c = 0; c < group; c += tile_line) {
     _tile_loadd(1, x + c, group);
     _tile_loadd(2, integers + c * prepared_rows, tile_line);
     _tile_dpbssd(0, 1, 2);
   }
-  _tile_stored(0, sums, tile_line);
 }
 
-/// Adds groups [begin, end) of 16 rows of activations from `row` on with one block of weights, whose integers of these
-/// groups are decoded, to `totals`, 16 floats for each row.
-template <bool HasZeroPoints>
+/// Adds groups [begin, end) of Rows rows of activations from `row` on with one block of weights, whose integers of
+/// these groups are decoded, to `totals`, 16 floats for each row.
+template <std::size_t Rows, bool HasZeroPoints>
 HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* integers, std::uint8_t bias,
                               const QuantizedActivations& x, std::size_t row, std::size_t begin, std::size_t end,
                               float* HWY_RESTRICT totals) {
   const std::size_t group = w.units * prepared_unit;
-  HWY_ALIGN std::int32_t sums[2][tile_rows * lanes];
+  HWY_ALIGN std::int32_t sums[Rows * lanes];
   const auto multiply = [&](std::size_t g) {
-    multiply_group(x.codes + (g * x.rows + row) * group, group, integers + (g - begin) * group * prepared_rows,
-                   sums[g % 2]);
+    multiply_group(x.codes + (g * x.rows + row) * group, group, integers + (g - begin) * group * prepared_rows);
   };
-  Floats total[tile_rows];
+  Floats total[Rows];
 #pragma GCC unroll 16
-  for (std::size_t r = 0; r < tile_rows; ++r) total[r] = hn::Load(floats, totals + r * lanes);
+  for (std::size_t r = 0; r < Rows; ++r) total[r] = hn::Load(floats, totals + r * lanes);
   multiply(begin);
   for (std::size_t g = begin; g < end; ++g) {
+    _tile_stored(0, sums, tile_line);
     // The products of the next group take their time while the sums of this one are scaled.
     if (g + 1 < end) multiply(g + 1);
     const Floats scale = load_prepared_scales(w, g * w.scale_step, 0);
@@ -92,31 +89,31 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* inte
     if constexpr (HasZeroPoints)
       zero = hn::Sub(load_zero_points(w.zero_points + g * w.zero_point_step), hn::Set(ints, bias));
 #pragma GCC unroll 16
-    for (std::size_t r = 0; r < tile_rows; ++r) {
-      Ints sum = hn::Load(ints, sums[g % 2] + r * lanes);
+    for (std::size_t r = 0; r < Rows; ++r) {
+      Ints sum = hn::Load(ints, sums + r * lanes);
       if constexpr (HasZeroPoints) sum = hn::Add(sum, hn::Mul(zero, hn::Set(ints, x.offsets[g * x.rows + row + r])));
       total[r] = fused_multiply_add(hn::Mul(hn::ConvertTo(floats, sum), scale), hn::Set(floats, x_scales[r]), total[r]);
     }
   }
 #pragma GCC unroll 16
-  for (std::size_t r = 0; r < tile_rows; ++r) hn::Store(total[r], floats, totals + r * lanes);
+  for (std::size_t r = 0; r < Rows; ++r) hn::Store(total[r], floats, totals + r * lanes);
 }
 
-/// 16 rows of activations and more. Where their number is no multiple of 16, the last tile takes rows once more that
+/// Rows rows of activations and more. Where their number is no multiple of it, the last tile takes rows once more that
 /// the one before it has.
-template <class Codes>
+template <class Codes, std::size_t Rows>
 void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x, float* y,
                      std::size_t y_stride) {
   // The activations of these columns stay in the first-level cache for so many blocks of weights.
   constexpr std::size_t columns_at_once = 256, blocks_at_once = 4;
-  constexpr std::size_t most_tiles = ceil_div(prepared_batch, tile_rows), tile_size = tile_rows * lanes;
+  constexpr std::size_t most_rows = Rows == tile_lines ? prepared_batch : 2 * Rows, tile_size = Rows * lanes;
   HWY_ALIGN std::uint8_t integers[prepared_rows * columns_at_once];
-  HWY_ALIGN float totals[blocks_at_once * most_tiles * tile_size];
-  const TileShapes shapes(std::min(tile_line, weights.units * prepared_unit));
+  HWY_ALIGN float totals[blocks_at_once * ceil_div(most_rows, Rows) * tile_size];
+  const TileShapes shapes(Rows, std::min(tile_line, weights.units * prepared_unit));
   _tile_loadconfig(&shapes);
-  const std::size_t tiles = ceil_div(x.rows, tile_rows), blocks = ceil_div(outputs, prepared_rows);
+  const std::size_t tiles = ceil_div(x.rows, Rows), blocks = ceil_div(outputs, prepared_rows);
   const std::size_t groups_at_once = columns_at_once / prepared_unit / weights.units;
-  const auto first_row = [&](std::size_t tile) { return std::min(tile * tile_rows, x.rows - tile_rows); };
+  const auto first_row = [&](std::size_t tile) { return std::min(tile * Rows, x.rows - Rows); };
   for (std::size_t first = 0; first < blocks; first += blocks_at_once) {
     const std::size_t count = std::min(blocks_at_once, blocks - first);
     std::fill_n(totals, count * tiles * tile_size, 0.0f);
@@ -130,18 +127,23 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
         for (std::size_t t = 0; t < tiles; ++t) {
           float* tile = totals + (b * tiles + t) * tile_size;
           if (w.zero_points == nullptr)
-            multiply_tile<false>(w, integers, 0, x, first_row(t), begin, end, tile);
+            multiply_tile<Rows, false>(w, integers, 0, x, first_row(t), begin, end, tile);
           else
-            multiply_tile<true>(w, integers, integer_bias<Codes>(w), x, first_row(t), begin, end, tile);
+            multiply_tile<Rows, true>(w, integers, integer_bias<Codes>(w), x, first_row(t), begin, end, tile);
         }
       }
     }
     for (std::size_t b = 0; b < count; ++b) {
       const std::size_t j = (first + b) * prepared_rows, width = std::min(prepared_rows, outputs - j);
       for (std::size_t t = 0; t < tiles; ++t)
-        for (std::size_t r = 0; r < tile_rows; ++r)
-          std::memcpy(y + (first_row(t) + r) * y_stride + j, totals + (b * tiles + t) * tile_size + r * lanes,
-                      width * sizeof(float));
+        for (std::size_t r = 0; r < Rows; ++r) {
+          const float* from = totals + (b * tiles + t) * tile_size + r * lanes;
+          float* to = y + (first_row(t) + r) * y_stride + j;
+          if (width == lanes)
+            hn::StoreU(hn::Load(floats, from), floats, to);
+          else
+            std::memcpy(to, from, width * sizeof(float));
+        }
     }
   }
   _tile_release();

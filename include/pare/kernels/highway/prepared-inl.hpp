@@ -123,8 +123,11 @@ void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, cons
   const bool few = x.rows < (is_sparse24<Codes> ? 5 : 2);
 #endif
 #if PARE_AMX
-  if (x.rows >= amx::tile_rows && has_vnni() && has_amx())
-    return amx::multiply_matrix<Codes>(weights, outputs, x, y, y_stride);
+  if (x.rows >= amx::tile_lines / 2 && has_vnni() && has_amx()) {
+    if (x.rows < amx::tile_lines)
+      return amx::multiply_matrix<Codes, amx::tile_lines / 2>(weights, outputs, x, y, y_stride);
+    return amx::multiply_matrix<Codes, amx::tile_lines>(weights, outputs, x, y, y_stride);
+  }
 #endif
 #if PARE_AVX512
   if (has_vnni()) {
