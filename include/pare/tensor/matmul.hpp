@@ -17,26 +17,31 @@ void multiply_codes(const PackedView<S>& weights, std::size_t begin, std::size_t
                     MatrixView<float> y) {
   constexpr std::size_t most_scales = 2048;
   std::array<float, most_scales> scales;
+  constexpr bool rows_have_scales = S::granularity_type::block_rows == 1;
   const std::size_t group = weights.group(), grid = S::granularity_type::grid(weights.shape).cols;
-  // Rows of one block row share their scales, and so do the copies of them here.
-  const auto rows_at_once = [&](std::size_t blocks) {
-    return std::min<std::size_t>(end - begin, most_scales / blocks);
+  const auto decode = [&](std::size_t row, std::size_t first, std::size_t count, float* to) {
+    Kernels::template decode_scales<typename S::scale_type>(weights.stored_scale(weights.first_block(row) + first),
+                                                            count, to);
   };
-  for (std::size_t c = 0; c < x.cols; c += product_columns) {
-    const std::size_t width = std::min(product_columns, x.cols - c);
-    const std::size_t first = c / group, offset = c % group, blocks = ceil_div(offset + width, group);
-    for (std::size_t n = begin; n < end; n += rows_at_once(blocks)) {
-      const std::size_t rows = std::min(rows_at_once(blocks), end - n);
-      for (std::size_t r = 0; r < rows; ++r)
-        Kernels::template decode_scales<typename S::scale_type>(
-            weights.stored_scale(weights.first_block(n + r) + first), blocks, scales.data() + r * blocks);
-      // Zero points exist for each row only where blocks are one row high.
-      const std::size_t zero_stride = S::granularity_type::block_rows == 1 ? grid : 0;
-      for (std::size_t i = 0; i < x.rows; ++i)
-        Kernels::template accumulate_coded_products<typename S::format_type>(
-            x.row(i) + c, weights.row_codes(n) + c / 8 * S::bits, weights.row_bytes(), rows, width, group, offset,
-            scales.data(), blocks, S::has_zero_point ? weights.zero_points + weights.first_block(n) + first : nullptr,
-            zero_stride, y.row(i) + n);
+  // Whole rows with their scales where these fit, else the columns that are multiplied at once.
+  const std::size_t window = grid <= most_scales ? x.cols : product_columns;
+  for (std::size_t from = 0; from < x.cols; from += window) {
+    const std::size_t to = std::min(from + window, x.cols);
+    const std::size_t first = from / group, blocks = ceil_div(to, group) - first;
+    const std::size_t most_rows = std::min<std::size_t>(end - begin, most_scales / blocks);
+    for (std::size_t n = begin; n < end; n += most_rows) {
+      const std::size_t rows = std::min(most_rows, end - n);
+      if (rows_have_scales && blocks == grid)
+        decode(n, 0, rows * blocks, scales.data());
+      else  // rows of one block row share their scales, and so do the copies of them here
+        for (std::size_t r = 0; r < rows; ++r) decode(n + r, first, blocks, scales.data() + r * blocks);
+      for (std::size_t c = from; c < to; c += product_columns)
+        for (std::size_t i = 0; i < x.rows; ++i)
+          Kernels::template accumulate_coded_products<typename S::format_type>(
+              x.row(i) + c, weights.row_codes(n) + c / 8 * S::bits, weights.row_bytes(), rows,
+              std::min(product_columns, to - c), group, c % group, scales.data() + (c / group - first), blocks,
+              S::has_zero_point ? weights.zero_points + weights.first_block(n) + c / group : nullptr,
+              rows_have_scales ? grid : 0, y.row(i) + n);
     }
   }
 }

@@ -5,7 +5,7 @@ inline namespace PARE_ABI {
 namespace HWY_NAMESPACE {
 #if PARE_VECTORS
 
-/// Reads 16 codes as `parts` vectors of values, in an order of its own: element i of the 16 stands in lane `lane(i)`.
+/// Reads 16 codes as `parts` vectors of values, `reversed` where element i of the 16 stands in lane reverse_bits(i).
 /// Built once per group. Only widths of 4 and 8 bits are read without unpacking.
 template <class F>
 struct CodeReader {
@@ -15,7 +15,7 @@ struct CodeReader {
   HWY_INLINE Floats operator()(const std::uint8_t* codes, std::size_t part) const {
     return decoder(codes + part * lanes);
   }
-  static constexpr std::size_t lane(std::size_t i) { return i; }
+  static constexpr bool reversed = false;
 };
 
 // Shifting one broadcast word by a different amount in each lane brings every code to the lowest bits: no shuffle. With
@@ -31,7 +31,8 @@ struct CodeReader<F> {
     if constexpr (lanes == 8) high = group_values<F>(lanes, scale, zero_point);
     alignas(64) static constexpr auto amounts = [] {
       std::array<std::uint32_t, lanes> a{};
-      for (std::uint32_t i = 0; i < lanes; ++i) a[i] = lanes == 16 ? i / 2 * 4 : i * 4;
+      for (std::uint32_t i = 0; i < lanes; ++i)
+        a[i] = static_cast<std::uint32_t>(lanes == 16 ? reverse_bits(i, 16) % 8 : i) * 4;
       return a;
     }();
     shifts = hn::Load(words, amounts.data());
@@ -52,7 +53,7 @@ struct CodeReader<F> {
                             hn::TableLookupLanes(low, index));
     }
   }
-  static constexpr std::size_t lane(std::size_t i) { return lanes == 16 ? i % 8 * 2 + i / 8 : i; }
+  static constexpr bool reversed = lanes == 16;
 };
 
 template <class F>
@@ -62,21 +63,21 @@ inline constexpr bool reads_codes = F::bits == 8 || (F::bits == 4 && lanes >= 8)
 template <class F>
 HWY_INLINE void arrange(const float* HWY_RESTRICT from, std::size_t n, float* HWY_RESTRICT to) {
   std::size_t i = 0;
-  if constexpr (CodeReader<F>::lane(1) == 1) {
+  const auto lane = [](std::size_t j) { return CodeReader<F>::reversed ? reverse_bits(j, 16) : j; };
+  if constexpr (!CodeReader<F>::reversed) {
     for (; n - i >= lanes; i += lanes) hn::Store(hn::LoadU(floats, from + i), floats, to + i);
     i = i / 16 * 16;
   } else {
     alignas(64) static constexpr auto sources = [] {
       std::array<std::int32_t, 16> of{};
-      for (std::size_t source = 0; source < 16; ++source)
-        of[CodeReader<F>::lane(source)] = static_cast<std::int32_t>(source);
+      for (std::size_t j = 0; j < 16; ++j) of[j] = static_cast<std::int32_t>(reverse_bits(j, 16));
       return of;
     }();
     const auto index = hn::SetTableIndices(floats, sources.data());
     for (; n - i >= 16; i += 16) hn::Store(hn::TableLookupLanes(hn::LoadU(floats, from + i), index), floats, to + i);
   }
   if (i == n) return;
-  for (std::size_t j = 0; j < 16; ++j) to[i + CodeReader<F>::lane(j)] = i + j < n ? from[i + j] : 0.0f;
+  for (std::size_t j = 0; j < 16; ++j) to[i + lane(j)] = i + j < n ? from[i + j] : 0.0f;
 }
 
 /// Rows of codes with one stretch of scales and zero points each.
@@ -89,10 +90,10 @@ struct CodedRows {
   std::size_t zero_point_stride;
 };
 
-/// y[r] += dot(x, row r) for Rows rows; x is arranged, n <= 1024, groups and offset are multiples of 16.
+/// The sixteen partial sums of dot(x, row r) for Rows rows; x is arranged, groups and offset are multiples of 16.
 template <class F, std::size_t Rows>
 HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRows& w, std::size_t n, std::size_t group,
-                                      std::size_t offset, float* HWY_RESTRICT y) {
+                                      std::size_t offset, Floats (*HWY_RESTRICT sums)[parts]) {
   Floats sum[Rows][parts];
   for (auto& row : sum)
     for (Floats& part : row) part = hn::Zero(floats);
@@ -147,13 +148,9 @@ HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRo
     }
   }
 #pragma GCC unroll 8
-  for (std::size_t r = 0; r < Rows; ++r) {
-    HWY_ALIGN float in_lanes[16], s[16];
+  for (std::size_t r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (std::size_t p = 0; p < parts; ++p) hn::Store(sum[r][p], floats, in_lanes + p * lanes);
-    for (std::size_t i = 0; i < 16; ++i) s[i] = in_lanes[CodeReader<F>::lane(i)];
-    y[r] += fold(s);
-  }
+    for (std::size_t p = 0; p < parts; ++p) sums[r][p] = sum[r][p];
 }
 
 #endif
@@ -169,7 +166,6 @@ void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::s
     if (group - offset >= n || (group % 16 == 0 && offset % 16 == 0)) {
       HWY_ALIGN float arranged[product_columns];
       arrange<F>(x, n, arranged);
-      std::size_t r = 0;
       const auto from = [&](std::size_t row) {
         return CodedRows{codes + row * row_bytes,
                          row_bytes,
@@ -178,8 +174,17 @@ void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::s
                          UnsignedFormat<F> ? zero_points + row * zero_point_stride : nullptr,
                          zero_point_stride};
       };
-      for (; rows - r >= 4; r += 4) accumulate_coded_rows<F, 4>(arranged, from(r), n, group, offset, y + r);
-      for (; r < rows; ++r) accumulate_coded_rows<F, 1>(arranged, from(r), n, group, offset, y + r);
+      for (std::size_t first = 0; first < rows; first += lanes) {
+        Floats sums[lanes][parts];
+        const std::size_t count = std::min(lanes, rows - first);
+        for (std::size_t i = count; i < lanes; ++i)
+          for (Floats& part : sums[i]) part = hn::Zero(floats);
+        std::size_t r = 0;
+        for (; count - r >= 4; r += 4)
+          accumulate_coded_rows<F, 4>(arranged, from(first + r), n, group, offset, sums + r);
+        for (; r < count; ++r) accumulate_coded_rows<F, 1>(arranged, from(first + r), n, group, offset, sums + r);
+        add_folded<CodeReader<F>::reversed>(sums, count, y + first);
+      }
       return;
     }
   }

@@ -47,6 +47,34 @@ HWY_INLINE float fold(float (&s)[16]) {
   return s[0];
 }
 
+/// The lowest bits of i, as many as it takes to count to `count`, in reverse.
+constexpr std::size_t reverse_bits(std::size_t i, std::size_t count) {
+  std::size_t reversed = 0;
+  for (; count > 1; count /= 2, i /= 2) reversed = reversed * 2 + i % 2;
+  return reversed;
+}
+
+/// Adds the sixteen partial sums of s[i], folded in halves, to y[i] for i < count. Reversed is true where partial sum j
+/// of each stands in lane reverse_bits(j) already: there neighbours are what folding in halves adds.
+template <bool Reversed = false>
+HWY_INLINE void add_folded(Floats (&s)[lanes][parts], std::size_t count, float* HWY_RESTRICT y) {
+  alignas(64) static constexpr auto order = [] {
+    std::array<std::int32_t, lanes> of{};
+    for (std::size_t i = 0; i < lanes; ++i) of[i] = static_cast<std::int32_t>(reverse_bits(i, lanes));
+    return of;
+  }();
+  Floats rows[lanes];
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < lanes; ++i) {
+    for (std::size_t half = parts / 2; half > 0; half /= 2)
+      for (std::size_t p = 0; p < half; ++p) s[i][p] = hn::Add(s[i][p], s[i][p + half]);
+    rows[i] = Reversed ? s[i][0] : hn::TableLookupLanes(s[i][0], hn::SetTableIndices(floats, order.data()));
+  }
+  HWY_ALIGN float sums[lanes];
+  hn::Store(combine_lanes(rows, [](Floats a, Floats b) HWY_ATTR { return hn::Add(a, b); }), floats, sums);
+  for (std::size_t i = 0; i < count; ++i) y[i] += sums[i];
+}
+
 /// An M x N tile of y, its sums in registers.
 template <std::size_t M, std::size_t N>
 HWY_INLINE void accumulate_tile(const float* HWY_RESTRICT x, std::size_t x_stride, const float* HWY_RESTRICT w,
@@ -88,15 +116,21 @@ HWY_INLINE void accumulate_tile(const float* HWY_RESTRICT x, std::size_t x_strid
           sum[i][j][p] = fused_multiply_add(hn::Load(floats, tail[i] + p * lanes),
                                             hn::Load(floats, tail[M + j] + p * lanes), sum[i][j][p]);
   }
+  // As many rows of the tile at once as one fold takes.
+  constexpr std::size_t rows = std::max<std::size_t>(1, std::min(M, lanes / N));
 #pragma GCC unroll 8
-  for (std::size_t i = 0; i < M; ++i)
+  for (std::size_t first = 0; first < M; first += rows) {
+    Floats folded[lanes][parts];
+    HWY_ALIGN float total[lanes] = {};
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < lanes; ++i)
 #pragma GCC unroll 8
-    for (std::size_t j = 0; j < N; ++j) {
-      HWY_ALIGN float s[16];
-#pragma GCC unroll 8
-      for (std::size_t p = 0; p < parts; ++p) hn::Store(sum[i][j][p], floats, s + p * lanes);
-      y[i * y_stride + j] += fold(s);
-    }
+      for (std::size_t p = 0; p < parts; ++p)
+        folded[i][p] = i < rows * N && first + i / N < M ? sum[first + i / N][i % N][p] : hn::Zero(floats);
+    add_folded(folded, lanes, total);
+    for (std::size_t i = first; i < std::min(first + rows, M); ++i)
+      for (std::size_t j = 0; j < N; ++j) y[i * y_stride + j] += total[(i - first) * N + j];
+  }
 }
 
 /// Rows of x in tiles of M, the last ones singly.

@@ -18,7 +18,9 @@ HWY_INLINE void prefetch_weights(const T* x, std::size_t n) {
 /// The combination of all lanes of v[i] in lane i.
 template <class Combine>
 HWY_INLINE Floats combine_lanes(Floats (&v)[lanes], Combine combine) {
+#pragma GCC unroll 4
   for (std::size_t count = lanes / 2; count > 0; count /= 2)
+#pragma GCC unroll 8
     for (std::size_t i = 0; i < count; ++i) {
       const Floats a = v[2 * i], b = v[2 * i + 1];
       v[i] = combine(hn::ConcatEven(floats, b, a), hn::ConcatOdd(floats, b, a));
