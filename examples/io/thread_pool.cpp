@@ -1,6 +1,7 @@
 #include "io/thread_pool.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <system_error>
 
 namespace io {
@@ -8,6 +9,20 @@ namespace {
 
 /// Whether this thread is inside a loop of some pool.
 thread_local bool inside_loop = false;
+
+/// Looks for `happened` for a while; whether it did.
+template <class Condition>
+bool watch(const Condition& happened) {
+  constexpr std::chrono::microseconds longest(100);
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (happened()) return true;
+      std::this_thread::yield();
+    }
+  } while (std::chrono::steady_clock::now() - start < longest);
+  return false;
+}
 
 }  // namespace
 
@@ -58,21 +73,24 @@ void ThreadPool::operator()(std::size_t count, pare::Task task) {
   }
   start_.notify_all();
   drain(task, count);
+  const auto finished = [this] { return busy_ == 0; };
+  if (watch(finished)) return;
   std::unique_lock lock(state_);
-  done_.wait(lock, [this] { return busy_ == 0; });
+  done_.wait(lock, finished);
 }
 
 void ThreadPool::work() {
-  std::unique_lock lock(state_);
-  for (std::uint64_t seen = 0;;) {
-    start_.wait(lock, [&] { return stop_ || generation_ != seen; });
+  std::uint64_t seen = 0;
+  const auto called = [&] { return stop_ || generation_ != seen; };
+  while (true) {
+    if (!watch(called)) {
+      std::unique_lock lock(state_);
+      start_.wait(lock, called);
+    }
     if (stop_) return;
-    seen = generation_;
-    const pare::Task& task = *task_;
-    const std::size_t count = count_;
-    lock.unlock();
-    drain(task, count);
-    lock.lock();
+    seen = generation_;  // which does not change before this thread is done
+    drain(*task_, count_);
+    const std::lock_guard lock(state_);
     if (--busy_ == 0) done_.notify_one();
   }
 }

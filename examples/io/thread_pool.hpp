@@ -13,7 +13,8 @@
 namespace io {
 
 /// Threads that run loops for pare: an lvalue of it is a pare::Executor. It serves one loop at a time; a loop that a
-/// task starts in turn runs on that task's thread. Tasks must not throw.
+/// task starts in turn runs on that task's thread. Tasks must not throw. A thread that has nothing to do looks for the
+/// next loop for a tenth of a millisecond before it sleeps: waking it takes longer than a short loop does.
 class ThreadPool {
  public:
   /// A pool of `threads` threads, the caller's included; 0 means one for each processor. Where the system refuses some
@@ -34,16 +35,16 @@ class ThreadPool {
   void work();
   void drain(const pare::Task& task, std::size_t count) noexcept;
 
-  std::mutex loop_;   ///< held for the length of a loop
-  std::mutex state_;  ///< guards what stands below, but for next_
+  std::mutex loop_;                   ///< held for the length of a loop
+  const pare::Task* task_ = nullptr;  ///< of the loop that generation_ counts, as is count_
+  std::size_t count_ = 0;
+  std::atomic<std::size_t> next_{0};
+  std::mutex state_;  ///< held where what a thread may sleep for changes: the three below
   std::condition_variable start_;
   std::condition_variable done_;
-  const pare::Task* task_ = nullptr;
-  std::size_t count_ = 0;
-  std::uint64_t generation_ = 0;
-  std::size_t busy_ = 0;
-  bool stop_ = false;
-  std::atomic<std::size_t> next_{0};
+  std::atomic<std::uint64_t> generation_{0};
+  std::atomic<std::size_t> busy_{0};
+  std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
 };
 
