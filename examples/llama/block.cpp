@@ -1,8 +1,11 @@
 #include "llama/block.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
+#include "llama/kernels.hpp"
 #include "llama/rope.hpp"
 
 namespace llama {
@@ -21,25 +24,17 @@ void add(MatrixView<const float> values, MatrixView<float> x) {
     for (std::size_t c = 0; c < x.cols; ++c) x(t, c) += values(t, c);
 }
 
-/// gate = silu(gate) * up.
-void activate(MatrixView<float> gate, MatrixView<const float> up, pare::Executor executor) {
-  executor(gate.rows, [&](std::size_t t) {
-    for (std::size_t c = 0; c < gate.cols; ++c) {
-      const float g = gate(t, c);
-      gate(t, c) = g / (1.0f + std::exp(-g)) * up(t, c);
-    }
-  });
-}
-
 }  // namespace
 
-void normalize(MatrixView<const float> x, std::span<const float> weights, double epsilon, MatrixView<float> out) {
-  for (std::size_t t = 0; t < x.rows; ++t) {
-    double sum = 0.0;
-    for (std::size_t c = 0; c < x.cols; ++c) sum += double{x(t, c)} * x(t, c);
+void normalize(MatrixView<const float> x, std::span<const float> weights, double epsilon, MatrixView<float> out,
+               pare::Executor executor) {
+  executor(x.rows, [&](std::size_t t) {
+    std::array<double, 8> sums{};  // one after the other each addition would wait for the one before
+    for (std::size_t c = 0; c < x.cols; ++c) sums[c % sums.size()] += double{x(t, c)} * x(t, c);
+    const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
     const auto factor = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(x.cols) + epsilon));
     for (std::size_t c = 0; c < x.cols; ++c) out(t, c) = weights[c] * (x(t, c) * factor);
-  }
+  });
 }
 
 Result<void> run_block(const Config& config, std::span<const float> frequencies, const Block& block,
@@ -60,7 +55,7 @@ Result<void> run_block(const Config& config, std::span<const float> frequencies,
     return done.has_value();
   };
 
-  normalize(x, block.attention_norm, config.norm_epsilon, normed);
+  normalize(x, block.attention_norm, config.norm_epsilon, normed, executor);
   observe(LinearRole::query, normed);
   if (!apply(LinearRole::query, normed, queries) || !apply(LinearRole::key, normed, keys) ||
       !apply(LinearRole::value, normed, values))
@@ -68,15 +63,15 @@ Result<void> run_block(const Config& config, std::span<const float> frequencies,
   rotate(queries, config.head_dim, frequencies, first);
   rotate(keys, config.head_dim, frequencies, first);
   cache.store(first, keys, values);
-  attend(config, queries, cache, first, attended, workspace.scores, executor);
+  attend(config, queries, cache, first, attended, executor);
   observe(LinearRole::output, attended);
   if (!apply(LinearRole::output, attended, projected)) return done;
   add(projected, x);
 
-  normalize(x, block.mlp_norm, config.norm_epsilon, normed);
+  normalize(x, block.mlp_norm, config.norm_epsilon, normed, executor);
   observe(LinearRole::gate, normed);
   if (!apply(LinearRole::gate, normed, gate) || !apply(LinearRole::up, normed, up)) return done;
-  activate(gate, up, executor);
+  executor(tokens, [&](std::size_t t) { activate(gate.row(t), up.row(t), gate.cols); });
   observe(LinearRole::down, gate);
   if (!apply(LinearRole::down, gate, projected)) return done;
   add(projected, x);

@@ -15,7 +15,7 @@ namespace llama {
 
 /// Memory that blocks reuse from call to call.
 struct Workspace {
-  std::vector<float> normed, queries, keys, values, attended, gate, up, projected, scores;
+  std::vector<float> normed, queries, keys, values, attended, gate, up, projected;
 };
 
 /// Told what enters the linear layers, before they run: `first` is the layer, or the first of the layers, that read
@@ -31,6 +31,6 @@ pare::Result<void> run_block(const Config& config, std::span<const float> freque
 
 /// Writes each row of `x` divided by its root mean square and multiplied by `weights`.
 void normalize(pare::MatrixView<const float> x, std::span<const float> weights, double epsilon,
-               pare::MatrixView<float> out);
+               pare::MatrixView<float> out, pare::Executor executor = pare::serial);
 
 }  // namespace llama
