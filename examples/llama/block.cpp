@@ -29,8 +29,10 @@ void add(MatrixView<const float> values, MatrixView<float> x) {
 void normalize(MatrixView<const float> x, std::span<const float> weights, double epsilon, MatrixView<float> out,
                pare::Executor executor) {
   executor(x.rows, [&](std::size_t t) {
-    std::array<double, 8> sums{};  // one after the other each addition would wait for the one before
-    for (std::size_t c = 0; c < x.cols; ++c) sums[c % sums.size()] += double{x(t, c)} * x(t, c);
+    std::array<double, 8> sums{};  // in a single one each addition would wait for the one before
+    for (std::size_t begin = 0; begin < x.cols; begin += sums.size())
+      for (std::size_t c = begin; c < std::min(begin + sums.size(), x.cols); ++c)
+        sums[c - begin] += double{x(t, c)} * x(t, c);
     const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
     const auto factor = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(x.cols) + epsilon));
     for (std::size_t c = 0; c < x.cols; ++c) out(t, c) = weights[c] * (x(t, c) * factor);

@@ -10,7 +10,7 @@ namespace llama {
 using pare::Result;
 
 Result<Report> run(const GenerateCommand& command, const Desk& desk) {
-  const auto model = Model::load(command.model);
+  const auto model = Model::load(command.model, {command.activations, desk.executor});
   if (!model) return model.error();
   const auto tokenizer = load_tokenizer(model->files(), model->config(), command.tokenizer);
   if (!tokenizer) return tokenizer.error();
@@ -39,6 +39,7 @@ Result<Report> run(const GenerateCommand& command, const Desk& desk) {
   desk.say("\n");
   return Report{{"model", model->files().name()},
                 {"prompt", command.prompt},
+                {"activations", activation_names[static_cast<std::size_t>(model->activations())]},
                 {"text", text},
                 {"tokens", generated->tokens},
                 {"prompt_tokens", prompt.size()},

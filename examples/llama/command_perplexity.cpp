@@ -26,7 +26,7 @@ Result<std::vector<Sequence>> read_sequences(const PerplexityCommand& command, c
 }  // namespace
 
 Result<Report> run(const PerplexityCommand& command, const Desk& desk) {
-  const auto model = Model::load(command.model);
+  const auto model = Model::load(command.model, {command.activations, desk.executor});
   if (!model) return model.error();
   const auto sequences = read_sequences(command, *model);
   if (!sequences) return sequences.error();
@@ -45,6 +45,7 @@ Result<Report> run(const PerplexityCommand& command, const Desk& desk) {
   desk.say(fmt::format("mean NLL {:.5f}  perplexity {:.3f}  ({} predictions in {} sequences, {:.0f} tokens/s)\n",
                        result->mean_nll(), result->perplexity(), result->predictions, sequences->size(), speed));
   Report report{{"model", model->files().name()},
+                {"activations", activation_names[static_cast<std::size_t>(model->activations())]},
                 {"data", source},
                 {"mean_nll", result->mean_nll()},
                 {"perplexity", result->perplexity()},

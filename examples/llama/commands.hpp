@@ -8,6 +8,8 @@
 #include <string_view>
 
 #include "io/file.hpp"
+#include "llama/activations.hpp"
+#include "llama/bench.hpp"
 #include "llama/calibration_data.hpp"
 #include "llama/generate.hpp"
 #include "llama/pruning.hpp"
@@ -71,7 +73,8 @@ struct PerplexityCommand {
   std::filesystem::path ids;
   std::size_t window = 0;
   std::filesystem::path tokenizer;
-  std::filesystem::path reference;  ///< a model to compare predictions with; empty: none
+  std::filesystem::path reference;  ///< a model to compare predictions with, with activations of floats; empty: none
+  Activations activations = Activations::floats;
 };
 /// Measures how well the model predicts a text or an array of token ids.
 pare::Result<Report> run(const PerplexityCommand& command, const Desk& desk);
@@ -81,9 +84,18 @@ struct GenerateCommand {
   std::string prompt;
   Generate options;
   std::filesystem::path tokenizer;
+  Activations activations = Activations::int8;
 };
 /// Continues a text.
 pare::Result<Report> run(const GenerateCommand& command, const Desk& desk);
+
+struct BenchCommand {
+  std::filesystem::path model;
+  Bench options;
+  Activations activations = Activations::int8;
+};
+/// Measures how fast the model takes in a prompt and generates, without a tokenizer.
+pare::Result<Report> run(const BenchCommand& command, const Desk& desk);
 
 struct InspectCommand {
   std::filesystem::path model;

@@ -17,7 +17,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Takes in the prompt and returns the logits after its last token.
+}  // namespace
+
 Result<pare::MatrixView<const float>> read_prompt(Context& context, std::span<const std::int32_t> prompt) {
   while (true) {
     const std::size_t count = std::min(Context::chunk, prompt.size());
@@ -27,8 +28,6 @@ Result<pare::MatrixView<const float>> read_prompt(Context& context, std::span<co
     if (prompt.empty()) return context.logits({hidden->row(count - 1), 1, hidden->cols});
   }
 }
-
-}  // namespace
 
 Result<std::int32_t> Sampler::pick(std::span<const float> logits) {
   const auto highest = std::max_element(logits.begin(), logits.end());

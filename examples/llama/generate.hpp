@@ -47,6 +47,10 @@ struct Generated {
   }
 };
 
+/// Takes in tokens, at least one, and returns the logits after the last, [1, vocab_size], valid until the context's
+/// next call. Errors: those of Context::advance.
+pare::Result<pare::MatrixView<const float>> read_prompt(Context& context, std::span<const std::int32_t> prompt);
+
 /// Continues `prompt`, calling `on_token` with each new token but one that ends the text. Stops at the model's context
 /// length. Errors: an empty prompt, one that fills the context, those of Sampler::pick.
 pare::Result<Generated> generate(const Model& model, std::span<const std::int32_t> prompt, const Generate& options,

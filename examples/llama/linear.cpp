@@ -33,11 +33,17 @@ pare::Shape Linear::shape() const {
   return std::visit([](const auto& weights) { return weights.shape(); }, weights_);
 }
 
+std::size_t Linear::bytes() const {
+  if (const auto* codes = packed()) return codes->codes().size() + codes->scales().size() + codes->zero_points().size();
+  if (const auto* codes = prepared()) return codes->bytes();
+  return shape().rows * shape().cols * sizeof(float);
+}
+
 pare::Result<void> Linear::apply(pare::MatrixView<const float> x, pare::MatrixView<float> y,
                                  pare::Executor executor) const {
-  if (const auto* packed = std::get_if<io::PackedMatrix>(&weights_))
-    return packed->matmul(x, y, {.executor = executor});
-  multiply(x, std::get_if<FloatMatrix>(&weights_)->view(), y, executor);
+  if (const auto* codes = packed()) return codes->matmul(x, y, {.executor = executor});
+  if (const auto* codes = prepared()) return codes->matmul(x, y, {.executor = executor});
+  multiply(x, floats()->view(), y, executor);
   return {};
 }
 

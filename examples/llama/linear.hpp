@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "io/packed_matrix.hpp"
+#include "io/prepared_matrix.hpp"
 #include "llama/weight_files.hpp"
 #include "pare/core/executor.hpp"
 #include "pare/core/result.hpp"
@@ -33,23 +34,33 @@ class FloatMatrix {
   pare::Shape shape_;
 };
 
-/// A linear layer without bias, [out, in]: floats, or codes of any scheme of pare's catalog.
+/// A linear layer without bias, [out, in]: floats, codes of any scheme of pare's catalog, or codes prepared for
+/// products with eight-bit activations.
 class Linear {
  public:
   Linear() = default;
   explicit Linear(FloatMatrix weights) : weights_(std::move(weights)) {}
   explicit Linear(io::PackedMatrix weights) : weights_(std::move(weights)) {}
+  explicit Linear(io::PreparedMatrix weights) : weights_(std::move(weights)) {}
 
   [[nodiscard]] pare::Shape shape() const;
+  /// The bytes that a product reads of the weights.
+  [[nodiscard]] std::size_t bytes() const;
 
-  /// The weights, or nullptr where they are packed.
+  /// The weights, or nullptr where they are codes.
   [[nodiscard]] const FloatMatrix* floats() const noexcept { return std::get_if<FloatMatrix>(&weights_); }
+  /// The codes, or nullptr where the weights are floats or prepared.
+  [[nodiscard]] const io::PackedMatrix* packed() const noexcept { return std::get_if<io::PackedMatrix>(&weights_); }
+  /// The prepared codes, or nullptr where the weights are something else.
+  [[nodiscard]] const io::PreparedMatrix* prepared() const noexcept {
+    return std::get_if<io::PreparedMatrix>(&weights_);
+  }
 
   /// y = x * W^T with x [m, in] and y [m, out], rows dense or strided. Errors: as for pare::matmul.
   pare::Result<void> apply(pare::MatrixView<const float> x, pare::MatrixView<float> y, pare::Executor executor) const;
 
  private:
-  std::variant<FloatMatrix, io::PackedMatrix> weights_;
+  std::variant<FloatMatrix, io::PackedMatrix, io::PreparedMatrix> weights_;
 };
 
 /// Gives a layer of floats the weights that `change` makes of a copy of them. Errors: those of `change`.

@@ -7,10 +7,12 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <iterator>
 #include <new>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 #include "io/thread_pool.hpp"
 #include "llama/calibrated_quantization.hpp"
@@ -32,6 +34,7 @@ struct Arguments {
   llama::PruneCommand prune;
   llama::PerplexityCommand perplexity;
   llama::GenerateCommand generate;
+  llama::BenchCommand bench;
   llama::InspectCommand inspect;
   llama::QuickstartCommand quickstart;
 };
@@ -56,6 +59,22 @@ CLI::App* add_command(CLI::App& app, Arguments& arguments, const char* name, con
       ->check(CLI::Range(std::size_t{0}, std::size_t{1024}))
       ->capture_default_str();
   return command;
+}
+
+void add_activations(CLI::App* command, llama::Activations& activations) {
+  const auto& names = llama::activation_names;
+  command
+      ->add_option_function<std::string>(
+          "--activations",
+          [&](const std::string& name) {
+            activations = static_cast<llama::Activations>(std::ranges::find(names, name) - std::begin(names));
+          },
+          fmt::format(
+              "What packed layers are multiplied with: int8, which is fast (and takes the head to {}), or float, "
+              "which is near to the dequantized model",
+              llama::prepared_head_scheme))
+      ->check(CLI::IsMember(std::vector<std::string>(std::begin(names), std::end(names))))
+      ->default_str(std::string(names[static_cast<std::size_t>(activations)]));
 }
 
 void add_output(CLI::App* command, std::filesystem::path& output, io::Overwrite& overwrite) {
@@ -161,6 +180,7 @@ void add_commands(CLI::App& app, Arguments& arguments) {
   command->add_option("--tokenizer", arguments.perplexity.tokenizer, tokenizer_help);
   command->add_option("--reference", arguments.perplexity.reference,
                       "Also measure how far the predictions are from this model's: the one that MODEL was made from");
+  add_activations(command, arguments.perplexity.activations);
 
   command = add_command(app, arguments, "generate", "Continue a text");
   command->add_option("MODEL", arguments.generate.model, model_help)->required();
@@ -171,6 +191,21 @@ void add_commands(CLI::App& app, Arguments& arguments) {
       ->capture_default_str();
   command->add_option("--seed", arguments.generate.options.seed, "Of the random choices")->capture_default_str();
   command->add_option("--tokenizer", arguments.generate.tokenizer, tokenizer_help);
+  add_activations(command, arguments.generate.activations);
+
+  command = add_command(app, arguments, "bench", "Measure tokens per second, of prompts and of generation");
+  command->add_option("MODEL", arguments.bench.model, model_help)->required();
+  const CLI::Range count(std::size_t{0}, std::size_t{1} << 31);
+  command->add_option("--prompt", arguments.bench.options.prompt, "Tokens taken in at once; 0 for no such measurement")
+      ->check(count)
+      ->capture_default_str();
+  command->add_option("--generate", arguments.bench.options.generate, "Tokens one by one; 0 for no such measurement")
+      ->check(count)
+      ->capture_default_str();
+  command->add_option("--repetitions", arguments.bench.options.repetitions, "Of each, after one that does not count")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1000000}))
+      ->capture_default_str();
+  add_activations(command, arguments.bench.activations);
 
   command = add_command(app, arguments, "inspect", "List the tensors");
   command->add_option("MODEL", arguments.inspect.model, model_help)->required();
@@ -193,6 +228,7 @@ pare::Result<llama::Report> run_command(const std::string& name, const Arguments
   if (name == "prune") return run(arguments.prune, desk);
   if (name == "perplexity") return run(arguments.perplexity, desk);
   if (name == "generate") return run(arguments.generate, desk);
+  if (name == "bench") return run(arguments.bench, desk);
   if (name == "inspect") return run(arguments.inspect, desk);
   return run(arguments.quickstart, desk);
 }

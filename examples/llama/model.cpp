@@ -12,13 +12,13 @@ using pare::ErrorCode;
 using pare::MatrixView;
 using pare::Result;
 
-Result<Model> Model::load(const std::filesystem::path& model) {
+Result<Model> Model::load(const std::filesystem::path& model, const Loading& loading) {
   auto files = WeightFiles::open(model);
   if (!files) return std::move(files).error();
-  return load(*std::move(files));
+  return load(*std::move(files), loading);
 }
 
-Result<Model> Model::load(WeightFiles files) {
+Result<Model> Model::load(WeightFiles files, const Loading& loading) {
   auto config = files.config();
   if (!config) return std::move(config).error();
   if (auto complete = check_weights(files, *config); !complete) return std::move(complete).error();
@@ -27,12 +27,30 @@ Result<Model> Model::load(WeightFiles files) {
   for (std::size_t layer = 0; layer < loaded.config_.layers; ++layer) {
     auto block = load_block(loaded.files_, loaded.config_, layer);
     if (!block) return std::move(block).error();
+    if (loading.activations == Activations::int8)
+      if (auto done = prepare(*block, loaded.files_, loading.executor); !done) return std::move(done).error();
     loaded.blocks_.push_back(*std::move(block));
   }
   auto ends = load_ends(loaded.files_, loaded.config_);
   if (!ends) return std::move(ends).error();
   loaded.ends_ = *std::move(ends);
+  if (loaded.activations() == Activations::int8)
+    if (auto done = prepare_head(loaded.ends_, loaded.files_, loading.executor); !done) return std::move(done).error();
   return loaded;
+}
+
+std::size_t Model::weight_bytes() const noexcept {
+  std::size_t bytes = ends_.head.bytes();
+  for (const Block& block : blocks_)
+    for (const Linear& linear : block.linears) bytes += linear.bytes();
+  return bytes;
+}
+
+Activations Model::activations() const noexcept {
+  const auto prepared = [](const Linear& linear) { return linear.prepared() != nullptr; };
+  const bool any =
+      std::ranges::any_of(blocks_, [&](const Block& block) { return std::ranges::any_of(block.linears, prepared); });
+  return any ? Activations::int8 : Activations::floats;
 }
 
 Result<void> embed(const FloatMatrix& embedding, std::span<const std::int32_t> tokens, MatrixView<float> x) {
@@ -69,7 +87,7 @@ Result<MatrixView<const float>> Context::advance(std::span<const std::int32_t> t
   }
   length_ += tokens.size();
   const MatrixView<float> hidden(hidden_.data(), tokens.size(), config.hidden_size);
-  normalize(x, model_.ends().norm, config.norm_epsilon, hidden);
+  normalize(x, model_.ends().norm, config.norm_epsilon, hidden, executor_);
   return MatrixView<const float>(hidden);
 }
 

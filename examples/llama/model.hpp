@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "llama/activations.hpp"
 #include "llama/block.hpp"
 #include "llama/config.hpp"
 #include "llama/weight_files.hpp"
@@ -16,18 +17,30 @@
 
 namespace llama {
 
+/// How a model is loaded.
+struct Loading {
+  /// With int8, packed layers are prepared once, in memory of the size of their codes; where there are any, so is the
+  /// head, as prepare_head() says. Layers of floats in the blocks stay so.
+  Activations activations = Activations::floats;
+  pare::Executor executor = pare::serial;
+};
+
 /// A LLaMA ready to run. Immutable: any number of contexts may use it.
 class Model {
  public:
-  /// Opens and loads MODEL. Errors are those of WeightFiles::open, read_config and check_weights.
-  static pare::Result<Model> load(const std::filesystem::path& model);
+  /// Opens and loads MODEL. Errors are those of WeightFiles::open, read_config and check_weights, and out of memory.
+  static pare::Result<Model> load(const std::filesystem::path& model, const Loading& loading = {});
   /// The same from files that are open already.
-  static pare::Result<Model> load(WeightFiles files);
+  static pare::Result<Model> load(WeightFiles files, const Loading& loading = {});
 
   [[nodiscard]] const Config& config() const noexcept { return config_; }
   [[nodiscard]] const WeightFiles& files() const noexcept { return files_; }
   [[nodiscard]] const std::vector<Block>& blocks() const noexcept { return blocks_; }
   [[nodiscard]] const Ends& ends() const noexcept { return ends_; }
+  /// The bytes of weights that the products of one token read, the head's included.
+  [[nodiscard]] std::size_t weight_bytes() const noexcept;
+  /// Whether some layers take eight-bit activations.
+  [[nodiscard]] Activations activations() const noexcept;
 
  private:
   Model(WeightFiles files, Config config) : files_(std::move(files)), config_(std::move(config)) {}

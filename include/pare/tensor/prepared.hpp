@@ -12,6 +12,10 @@
 
 namespace pare {
 
+/// A scheme whose weights `prepare` takes.
+template <class S>
+concept PreparableScheme = SchemeType<S> && detail::Preparation<S>::can_prepare;
+
 /// The weights of a scheme in the order in which products read them, with integers for codes. It lives in memory alone:
 /// no file holds it, and nothing is promised of its bytes. Rows are filled up to a multiple of 16, columns to whole
 /// groups. Made by `prepare`. `Codes` is the order of the codes.

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "fixtures.hpp"
+#include "io/prepared_matrix.hpp"
 #include "io/thread_pool.hpp"
 #include "pare/metrics/metrics.hpp"
 
@@ -107,6 +108,41 @@ TEST(PackedMatrix, EverySchemeTakesEveryElementTypeAtAnyAddress) {
       expect_equal(*f32, *b);
     }
   }
+}
+
+TEST(PreparedMatrix, MultipliesAsThePackedOneDoes) {
+  const Shape shape{37, 300};
+  const auto bytes = elements<float>(values(shape.rows * shape.cols, 6));
+  const auto x = values(3 * shape.cols, 7);
+  std::vector<float> y(3 * shape.rows), expected(y.size());
+  const pare::MatrixView<const float> in(x.data(), 3, shape.cols);
+  std::size_t taken = 0;
+  for (const std::string_view scheme : pare::Catalog::names) {
+    SCOPED_TRACE(scheme);
+    const auto packed = PackedMatrix::quantize(scheme, DType::f32, bytes, shape);
+    ASSERT_TRUE(packed);
+    const auto prepared = io::PreparedMatrix::prepare(*packed);
+    ASSERT_EQ(prepared.has_value(), io::PreparedMatrix::takes(scheme));
+    if (!prepared) {
+      EXPECT_EQ(prepared.error().code, pare::ErrorCode::unsupported);
+      continue;
+    }
+    ++taken;
+    EXPECT_EQ(prepared->shape(), shape);
+    EXPECT_GE(prepared->bytes(), packed->codes().size() / 2);
+    ASSERT_TRUE(packed->matmul(in, {expected.data(), 3, shape.rows}));
+    ASSERT_TRUE(prepared->matmul(in, {y.data(), 3, shape.rows}));
+    double error = 0.0, total = 0.0;
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      error += std::pow(double{y[i]} - double{expected[i]}, 2.0);
+      total += std::pow(double{expected[i]}, 2.0);
+    }
+    EXPECT_LT(error, 1e-4 * total);
+    EXPECT_GT(error, 0.0);
+  }
+  EXPECT_GE(taken, 20u);
+  EXPECT_FALSE(io::PreparedMatrix::takes("nf4"));
+  EXPECT_FALSE(io::PreparedMatrix::takes("int4-of-no-catalog"));
 }
 
 TEST(PackedMatrix, MaskedWeightsAreZeroAndOutsideTheRange) {

@@ -70,6 +70,7 @@ class LlamaProgram : public testing::Test {
     expect_failure(run("prune " + m + o + " --metric wanda --calibration " + quoted(text_)), place, fault);
     expect_failure(run("perplexity " + m + " --text " + quoted(text_)), place, fault);
     expect_failure(run("generate " + m + " --prompt x"), place, fault);
+    expect_failure(run("bench " + m), place, fault);
     expect_failure(run("quickstart " + m + o), place, fault);
     EXPECT_EQ(folder_.entries(), entries);
   }
@@ -96,7 +97,8 @@ class LlamaProgram : public testing::Test {
 };
 
 TEST_F(LlamaProgram, ExplainsItself) {
-  for (const char* command : {"", "quantize", "convert", "prune", "perplexity", "generate", "inspect", "quickstart"}) {
+  for (const char* command :
+       {"", "quantize", "convert", "prune", "perplexity", "generate", "bench", "inspect", "quickstart"}) {
     const Outcome help = run(std::string(command) + " --help");
     EXPECT_EQ(help.status, 0);
     EXPECT_NE(help.out.find("llama"), std::string::npos);
@@ -130,6 +132,11 @@ TEST_F(LlamaProgram, WrongCommandLines) {
   expect_failure(run("perplexity " + m + " --window 1 --text " + quoted(text_)), text_.string(), "window");
   expect_failure(run("generate " + m), "--prompt", "--help");
   expect_failure(run("generate " + m + " --prompt x --temperature nan"), model_.string(), "temperature");
+  expect_failure(run("generate " + m + " --prompt x --activations int4"), "--activations", "int8");
+  expect_failure(run("bench " + m + " --prompt 0 --generate 0"), model_.string(), "nothing to measure");
+  expect_failure(run("bench " + m + " --generate 65"), "512 tokens", "context of 64");
+  expect_failure(run("bench " + m + " --repetitions 0"), "--repetitions", "--help");
+  expect_failure(run("bench " + m + " --prompt -1"), "--prompt", "--help");
   EXPECT_EQ(folder_.entries(), 2u);
 }
 
@@ -319,6 +326,32 @@ TEST_F(LlamaProgram, GeneratesTheSameForTheSameSeed) {
   EXPECT_NE(report(run(command + "8 --json"))["tokens"], first["tokens"]);
   EXPECT_EQ(first["text"].get<std::string>().find("Hello"), 0u);
   EXPECT_EQ(run(command + "7").out, first["text"].get<std::string>() + "\n");
+}
+
+TEST_F(LlamaProgram, PackedLayersTakeEightBitActivations) {
+  report(run("quantize " + quoted(model_) + " --json --scheme int4-g32-f16 -o " + quoted(output_)));
+  const std::string bench = " --prompt 9 --repetitions 2 --json --generate ";
+  const auto speed = report(run("bench " + quoted(output_) + bench + "3"));
+  EXPECT_EQ(speed["activations"], "int8");
+  for (const char* kind : {"prompt", "generate"}) {
+    EXPECT_EQ(speed[kind]["seconds"].size(), 2u) << kind;
+    EXPECT_GT(speed[kind]["tokens_per_second"], 0.0) << kind;
+  }
+  EXPECT_EQ(report(run("bench " + quoted(model_) + bench + "3"))["activations"], "float");
+  const auto prompts = report(run("bench " + quoted(output_) + bench + "0 --activations float"));
+  EXPECT_EQ(prompts["activations"], "float");
+  EXPECT_FALSE(prompts.contains("generate"));
+
+  const std::string generate = "generate " + quoted(output_) + " --prompt Hello --tokens 12 --temperature 1 --json";
+  const auto written = report(run(generate + " --threads 1"));
+  EXPECT_EQ(written["activations"], "int8");
+  EXPECT_EQ(report(run(generate + " --threads 3"))["tokens"], written["tokens"]);
+
+  const std::string measure = "perplexity " + quoted(output_) + " --json --text " + quoted(text_) + " --activations ";
+  const auto floats = report(run(measure + "float")), integers = report(run(measure + "int8"));
+  EXPECT_EQ(integers["activations"], "int8");
+  EXPECT_NE(floats["mean_nll"], integers["mean_nll"]);
+  EXPECT_NEAR(floats["mean_nll"].get<double>(), integers["mean_nll"].get<double>(), 0.02);
 }
 
 TEST_F(LlamaProgram, Quickstart) {
