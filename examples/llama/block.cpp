@@ -1,9 +1,6 @@
 #include "llama/block.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <numeric>
 
 #include "llama/kernels.hpp"
 #include "llama/rope.hpp"
@@ -19,24 +16,15 @@ MatrixView<float> matrix(std::vector<float>& memory, std::size_t rows, std::size
   return {memory.data(), rows, cols};
 }
 
-void add(MatrixView<const float> values, MatrixView<float> x) {
-  for (std::size_t t = 0; t < x.rows; ++t)
-    for (std::size_t c = 0; c < x.cols; ++c) x(t, c) += values(t, c);
+void add(MatrixView<const float> values, MatrixView<float> x, pare::Executor executor) {
+  executor(x.rows, [&](std::size_t t) { llama::add(values.row(t), x.row(t), x.cols); });
 }
 
 }  // namespace
 
 void normalize(MatrixView<const float> x, std::span<const float> weights, double epsilon, MatrixView<float> out,
                pare::Executor executor) {
-  executor(x.rows, [&](std::size_t t) {
-    std::array<double, 8> sums{};  // in a single one each addition would wait for the one before
-    for (std::size_t begin = 0; begin < x.cols; begin += sums.size())
-      for (std::size_t c = begin; c < std::min(begin + sums.size(), x.cols); ++c)
-        sums[c - begin] += double{x(t, c)} * x(t, c);
-    const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
-    const auto factor = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(x.cols) + epsilon));
-    for (std::size_t c = 0; c < x.cols; ++c) out(t, c) = weights[c] * (x(t, c) * factor);
-  });
+  executor(x.rows, [&](std::size_t t) { normalize(x.row(t), weights.data(), epsilon, x.cols, out.row(t)); });
 }
 
 Result<void> run_block(const Config& config, std::span<const float> frequencies, const Block& block,
@@ -62,13 +50,15 @@ Result<void> run_block(const Config& config, std::span<const float> frequencies,
   if (!apply(LinearRole::query, normed, queries) || !apply(LinearRole::key, normed, keys) ||
       !apply(LinearRole::value, normed, values))
     return done;
-  rotate(queries, config.head_dim, frequencies, first);
-  rotate(keys, config.head_dim, frequencies, first);
+  executor(tokens, [&](std::size_t t) {
+    for (const MatrixView<float> heads : {queries, keys})
+      rotate({heads.row(t), 1, heads.cols}, config.head_dim, frequencies, first + t);
+  });
   cache.store(first, keys, values);
   attend(config, queries, cache, first, attended, executor);
   observe(LinearRole::output, attended);
   if (!apply(LinearRole::output, attended, projected)) return done;
-  add(projected, x);
+  add(projected, x, executor);
 
   normalize(x, block.mlp_norm, config.norm_epsilon, normed, executor);
   observe(LinearRole::gate, normed);
@@ -76,7 +66,7 @@ Result<void> run_block(const Config& config, std::span<const float> frequencies,
   executor(tokens, [&](std::size_t t) { activate(gate.row(t), up.row(t), gate.cols); });
   observe(LinearRole::down, gate);
   if (!apply(LinearRole::down, gate, projected)) return done;
-  add(projected, x);
+  add(projected, x, executor);
   return {};
 }
 

@@ -1,5 +1,7 @@
 #include "llama/kernels.hpp"
 
+#include <cmath>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "llama/kernels.cpp"
 #include <hwy/foreach_target.h>
@@ -97,6 +99,21 @@ void activate(float* gate, const float* up, std::size_t n) {
   for (; i < n; ++i) gate[i] = hn::GetLane(activated(hn::Set(floats, gate[i]), hn::Set(floats, up[i])));
 }
 
+void add(const float* values, float* x, std::size_t n) {
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    hn::StoreU(hn::Add(hn::LoadU(floats, x + i), hn::LoadU(floats, values + i)), floats, x + i);
+  for (; i < n; ++i) x[i] += values[i];
+}
+
+void scale(const float* x, const float* weights, float factor, std::size_t n, float* out) {
+  const Floats factors = hn::Set(floats, factor);
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    hn::StoreU(hn::Mul(hn::LoadU(floats, weights + i), hn::Mul(hn::LoadU(floats, x + i), factors)), floats, out + i);
+  for (; i < n; ++i) out[i] = weights[i] * (x[i] * factor);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace llama
 HWY_AFTER_NAMESPACE();
@@ -107,6 +124,8 @@ namespace llama {
 HWY_EXPORT(multiply);
 HWY_EXPORT(exponentials);
 HWY_EXPORT(activate);
+HWY_EXPORT(add);
+HWY_EXPORT(scale);
 
 void multiply_rows(const float* const* x, std::size_t m, std::size_t k, const float* w, std::size_t w_stride,
                    std::size_t n, float* y, std::size_t y_stride) noexcept {
@@ -118,6 +137,21 @@ float exponentials(float* scores, std::size_t n, float factor) noexcept {
 }
 
 void activate(float* gate, const float* up, std::size_t n) noexcept { HWY_DYNAMIC_DISPATCH(activate)(gate, up, n); }
+
+void add(const float* values, float* x, std::size_t n) noexcept { HWY_DYNAMIC_DISPATCH(add)(values, x, n); }
+
+void normalize(const float* x, const float* weights, double epsilon, std::size_t n, float* out) noexcept {
+  constexpr std::size_t count = 8;  // in a single sum each addition would wait for the one before
+  double sums[count] = {};
+  std::size_t i = 0;
+  for (; i + count <= n; i += count)
+#pragma GCC unroll 8
+    for (std::size_t s = 0; s < count; ++s) sums[s] += double{x[i + s]} * x[i + s];
+  for (; i < n; ++i) sums[0] += double{x[i]} * x[i];
+  for (std::size_t s = 1; s < count; ++s) sums[0] += sums[s];
+  const auto factor = static_cast<float>(1.0 / std::sqrt(sums[0] / static_cast<double>(n) + epsilon));
+  HWY_DYNAMIC_DISPATCH(scale)(x, weights, factor, n, out);
+}
 
 }  // namespace llama
 #endif

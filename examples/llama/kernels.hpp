@@ -21,4 +21,10 @@ float exponentials(float* scores, std::size_t n, float factor) noexcept;
 /// gate = silu(gate) * up, for n values.
 void activate(float* gate, const float* up, std::size_t n) noexcept;
 
+/// x += values, for n values.
+void add(const float* values, float* x, std::size_t n) noexcept;
+
+/// out = weights * (x * factor) with the factor that makes the mean of x's squares 1, but for epsilon; n values.
+void normalize(const float* x, const float* weights, double epsilon, std::size_t n, float* out) noexcept;
+
 }  // namespace llama
