@@ -109,8 +109,12 @@ struct GgmlCpu {
   ggml_backend_t backend = nullptr;
   ggml_backend_buffer_type_t plain = nullptr, repacked = nullptr;
 
-  GgmlCpu() {
-    ggml_backend_load_all();
+  /// The best backend for this processor, or that of a file.
+  explicit GgmlCpu(const char* file) {
+    if (file == nullptr)
+      ggml_backend_load_all();
+    else if (ggml_backend_load(file) == nullptr)
+      fail(std::string("ggml cannot load ") + file);
     ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     if (device == nullptr) fail("ggml has no CPU backend");
     backend = ggml_backend_dev_init(device, nullptr);
@@ -178,7 +182,7 @@ void compare_products(const GgmlCpu& cpu, pare::MatrixView<const float> weights,
 }  // namespace
 
 void compare_ggml(const Inputs& inputs) {
-  const GgmlCpu cpu;
+  const GgmlCpu cpu(inputs.avx2);
   Conversions conversions{inputs.converted()};
   conversions.add<pare::catalog::Int4Group32F16>(GGML_TYPE_Q4_0, "q4_0");
   conversions.add<Int4AsymGroup32F16>(GGML_TYPE_Q4_1, "q4_1");

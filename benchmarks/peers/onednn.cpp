@@ -104,6 +104,8 @@ void compare_product(pare::MatrixView<const float> weights, pare::MatrixView<con
 }  // namespace
 
 void compare_onednn(const Inputs& inputs) {
+  if (inputs.avx2 != nullptr && dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2) != dnnl::status::success)
+    fail("oneDNN cannot be kept to AVX2");
   compare_product(inputs.weights, inputs.first_rows(1));
   compare_product(inputs.weights, inputs.x);
 }

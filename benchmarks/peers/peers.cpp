@@ -2,13 +2,18 @@
 // round; medians of the thread's processor time. The last column says how many times faster pare is; below 1 it is
 // slower.
 //
-//   pare_bench_peers [MiB of float32 weights for the conversions; default 0.25]
+//   pare_bench_peers [--avx2 FILE] [MiB of float32 weights for the conversions; default 0.25]
+//
+// --avx2 keeps pare, oneDNN and ggml to AVX2; FILE is ggml's backend that was compiled for it (libggml-cpu-haswell.so).
 #include "peers.hpp"
+
+#include <hwy/targets.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <string_view>
 
 namespace peers {
 
@@ -47,10 +52,17 @@ double billions(pare::MatrixView<const float> weights, pare::MatrixView<const fl
 
 int main(int argc, char** argv) {
   constexpr std::size_t k = 4096, n = 4096;
+  const char* avx2 = nullptr;
+  if (argc > 2 && std::string_view(argv[1]) == "--avx2") {
+    avx2 = argv[2];
+    hwy::DisableTargets(HWY_AVX2 - 1);  // those before it are better
+    argc -= 2;
+    argv += 2;
+  }
   const double mebibytes = argc > 1 ? std::atof(argv[1]) : 0.25;
   const double wanted_rows = mebibytes * 1048576.0 / (sizeof(float) * k);
   if (argc > 2 || !(wanted_rows >= 1.0 && wanted_rows < 1e6))
-    fail("usage: pare_bench_peers [MiB of float32 weights, 0.02 to 15000]");
+    fail("usage: pare_bench_peers [--avx2 FILE of ggml's backend] [MiB of float32 weights, 0.02 to 15000]");
   const auto rows = static_cast<std::size_t>(wanted_rows);
 
   std::mt19937 random(1);
@@ -59,12 +71,12 @@ int main(int argc, char** argv) {
   for (float& v : x) v = normal(random);
   for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = x[i * 7919 % x.size()];
 
-  const peers::Inputs inputs{{weights.data(), n, k}, rows, {x.data(), 120, k}};
+  const peers::Inputs inputs{{weights.data(), n, k}, rows, {x.data(), 120, k}, avx2};
 #ifdef PARE_PEER_GGML
   peers::compare_ggml(inputs);
 #endif
 #ifdef PARE_PEER_XNNPACK
-  peers::compare_xnnpack(inputs);
+  if (avx2 == nullptr) peers::compare_xnnpack(inputs);  // which cannot be kept to AVX2
 #endif
 #ifdef PARE_PEER_ONEDNN
   peers::compare_onednn(inputs);

@@ -25,6 +25,7 @@ struct Inputs {
   pare::MatrixView<const float> weights;
   std::size_t conversion_rows;
   pare::MatrixView<const float> x;
+  const char* avx2 = nullptr;  ///< where nobody uses more than AVX2: the file of ggml's backend for it
 
   [[nodiscard]] pare::MatrixView<const float> converted() const {
     return {weights.data, conversion_rows, weights.cols};
