@@ -165,6 +165,43 @@ struct Products {
   }
 };
 
+/// Products with ggml's own blocks, which pare prepares as they are.
+struct BlockProducts {
+  const GgmlCpu& cpu;
+  pare::MatrixView<const float> weights, x;
+  std::vector<Case> cases = {};
+
+  void add(ggml_type type, pare::gguf::BlockType block_type, ggml_backend_buffer_type_t memory, const char* name) {
+    const auto rows = static_cast<std::int64_t>(weights.rows), cols = static_cast<std::int64_t>(weights.cols);
+    std::vector<std::uint8_t> blocks(ggml_row_size(type, cols) * weights.rows);
+    ggml_quantize_chunk(type, weights.data, blocks.data(), 0, rows, cols, nullptr);
+    const std::size_t shape[] = {weights.rows, blocks.size() / weights.rows};
+    const pare::PartView part{"weight", pare::PartType::uint8, shape, blocks};
+    const auto prepared = std::make_shared<pare::PreparedMatrix>(
+        value(pare::prepare(value(pare::gguf::Blocks{block_type}.read({&part, 1})))));
+    const auto theirs = std::make_shared<GgmlProduct>(cpu.backend, memory, type, weights, x);
+    const auto y = std::make_shared<std::vector<float>>(x.rows * weights.rows);
+    const auto ours = [=, this] {
+      expect(pare::matmul(*prepared, x, pare::MatrixView<float>(y->data(), x.rows, weights.rows)));
+    };
+    theirs->run();
+    ours();
+    check_same_product(theirs->result(), *y, name);
+    cases.push_back({name, [theirs] { theirs->run(); }});
+    cases.push_back({"the same blocks, prepared", ours});
+  }
+};
+
+void compare_block_products(const GgmlCpu& cpu, pare::MatrixView<const float> weights,
+                            pare::MatrixView<const float> x) {
+  BlockProducts products{cpu, weights, x};
+  products.add(GGML_TYPE_Q4_K, pare::gguf::BlockType::q4_k, cpu.plain, "q4_K");
+  if (cpu.repacked != nullptr) products.add(GGML_TYPE_Q4_K, pare::gguf::BlockType::q4_k, cpu.repacked, "q4_K repacked");
+  products.add(GGML_TYPE_Q5_K, pare::gguf::BlockType::q5_k, cpu.plain, "q5_K");
+  print_beside("product of blocks, M = " + std::to_string(x.rows), "ggml", "GFLOP/s", billions(weights, x),
+               std::move(products.cases));
+}
+
 void compare_products(const GgmlCpu& cpu, pare::MatrixView<const float> weights, pare::MatrixView<const float> x) {
   Products products{cpu, weights, x};
   products.add<pare::catalog::Int4Group32F16>(GGML_TYPE_Q4_0, cpu.plain, "q4_0");
@@ -193,6 +230,8 @@ void compare_ggml(const Inputs& inputs) {
   print_beside("dequantize", "ggml", "GB/s", gigabytes, std::move(conversions.dequantize));
   compare_products(cpu, inputs.weights, inputs.first_rows(1));
   compare_products(cpu, inputs.weights, inputs.x);
+  compare_block_products(cpu, inputs.weights, inputs.first_rows(1));
+  compare_block_products(cpu, inputs.weights, inputs.x);
 }
 
 }  // namespace peers

@@ -97,15 +97,18 @@ struct PreparedWeights {
   const std::uint8_t* codes = nullptr;
   const std::uint8_t* scales = nullptr;       ///< in the machine's byte order
   const std::uint8_t* zero_points = nullptr;  ///< null where the integers have a fixed offset
+  const float* minimums = nullptr;            ///< not null where value = integer * scale - minimum; no zero points then
   std::size_t code_stride = 0;                ///< from a block to the next
   std::size_t scale_stride = 0;               ///< from a block to the next
   std::size_t scale_step = 0;                 ///< from a group to the next; 0 where all share one
   std::size_t zero_point_stride = 0;
   std::size_t zero_point_step = 0;
-  std::size_t groups = 0;  ///< in a row
-  std::size_t units = 0;   ///< in a group
+  std::size_t minimum_stride = 0;  ///< floats
+  std::size_t minimum_step = 0;    ///< floats
+  std::size_t groups = 0;          ///< in a row
+  std::size_t units = 0;           ///< in a group
   PreparedScale scale = PreparedScale::float32;
-  std::uint8_t zero = 0;  ///< where there are no zero points: the integer of the value 0, within 128 of any other
+  std::uint8_t zero = 0;  ///< where there is neither of them: the integer of the value 0, within 128 of any other
 };
 
 /// At most prepared_batch rows of activations as eight-bit integers: value = code * scale. Group g of row r has its
@@ -114,7 +117,7 @@ struct QuantizedActivations {
   std::int8_t* codes = nullptr;
   float* scales = nullptr;
   std::int32_t* offsets =
-      nullptr;  ///< the sum of the group's codes * -zero of the weights, * -1 where they have zero points
+      nullptr;  ///< the sum of the group's codes * -zero of the weights, * -1 where they have zero points or minimums
   std::size_t rows = 0;
 };
 

@@ -187,8 +187,9 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard {
   ///
   /// For each group the products of the codes with the weights' integers are summed exactly; the sum less its offset,
   /// rounded to float and multiplied by the weights' scale, joins y by a fused multiply-add with the activations'
-  /// scale, in the order of the groups, from +0. Columns that Sparse24Codes do not keep add nothing: the sums are those
-  /// of weights that hold a 0 there.
+  /// scale, in the order of the groups, from +0. Minimums join the
+  /// product by a fused multiply-add with the offset, which is not in the sum then. Columns that Sparse24Codes do not
+  /// keep add nothing: the sums are those of weights that hold a 0 there.
   template <class Codes>
   static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
                                 float* y, std::size_t y_stride) noexcept {
@@ -204,8 +205,9 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard {
                   ? nullptr
                   : weights.zero_points + block * weights.zero_point_stride + g * weights.zero_point_step + row;
           std::int32_t sum = 0;
-          if constexpr (!is_sparse24<Codes>)
-            sum = x.offsets[g * x.rows + i] * (zero_point == nullptr ? 1 : *zero_point);
+          const std::int32_t offset = x.offsets[g * x.rows + i];
+          if (!is_sparse24<Codes> && weights.minimums == nullptr)
+            sum = offset * (zero_point == nullptr ? 1 : *zero_point);
           for (std::size_t u = 0; u < weights.units; ++u) {
             const std::uint8_t* unit = codes + u * prepared_unit_bytes<Codes>;
             const std::int8_t* x_codes = x.codes + ((g * x.rows + i) * weights.units + u) * prepared_unit;
@@ -216,7 +218,12 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard {
               for (std::size_t c = 0; c < prepared_unit; ++c) sum += prepared_integer<Codes>(unit, row, c) * x_codes[c];
           }
           const float scale = prepared_scale(weights, block * weights.scale_stride + g * weights.scale_step, row);
-          total = std::fma(static_cast<float>(sum) * scale, x.scales[g * x.rows + i], total);
+          float products = static_cast<float>(sum) * scale;
+          if (weights.minimums != nullptr)
+            products =
+                std::fma(static_cast<float>(offset),
+                         weights.minimums[block * weights.minimum_stride + g * weights.minimum_step + row], products);
+          total = std::fma(products, x.scales[g * x.rows + i], total);
         }
         y[i * y_stride + j] = total;
       }

@@ -8,7 +8,7 @@
 #include <span>
 #include <utility>
 
-#include "pare/tensor/preparation.hpp"
+#include "pare/tensor/prepared_product.hpp"
 
 namespace pare {
 
@@ -164,45 +164,8 @@ Result<PreparedTensor<S>> prepare(const PackedTensor<S>& packed, const Options& 
 template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Codes>
 Result<void> matmul(const PreparedTensor<S, Codes>& weights, MatrixView<const float> x, MatrixView<float> y,
                     const Options& options = {}) {
-  const Shape shape = weights.shape();
-  if (x.cols != shape.cols) return detail::shape_error("x", x.shape(), {x.rows, shape.cols});
-  if (y.shape() != Shape{x.rows, shape.rows}) return detail::shape_error("y", y.shape(), {x.rows, shape.rows});
-  if (Result<void> ok = detail::check_input(x, "x"); !ok) return ok;
-  if (Result<void> ok = detail::check_output(y, "y"); !ok) return ok;
-  if ((x.col_stride != 1 && x.cols > 1) || (y.col_stride != 1 && y.cols > 1))
-    return Error{ErrorCode::unsupported, "pare: matmul needs row-major x and y; use Eigen's RowMajor storage order"};
-  if (detail::overlap(y.data, detail::extent(y), x.data, detail::extent(x)) ||
-      detail::overlap(y.data, detail::extent(y), weights.weights().codes, weights.bytes()))
-    return Error{ErrorCode::invalid_argument, "pare: y overlaps x or the weights"};
-  if (y.empty()) return {};
-  if (x.cols == 0) {
-    for (std::size_t i = 0; i < y.rows; ++i) std::fill_n(y.row(i), y.cols, 0.0f);
-    return {};
-  }
-  auto activations =
-      detail::ActivationBatches::allocate(x.rows, weights.weights().groups, PreparedTensor<S>::group, options.memory);
-  if (!activations) return std::move(activations).error();
-  constexpr std::size_t rows_per_task = 12;
-  static_assert(prepared_batch % rows_per_task == 0);
-  options.executor(ceil_div(x.rows, rows_per_task), [&](std::size_t task) {
-    const std::size_t first = task * rows_per_task, row = first % prepared_batch;
-    QuantizedActivations part = (*activations)[first / prepared_batch];
-    part.codes += row * PreparedTensor<S>::group;
-    part.scales += row;
-    part.offsets += row;
-    Kernels::quantize_activations(x.row(first), std::min(rows_per_task, x.rows - first), x.row_stride, x.cols,
-                                  PreparedTensor<S>::group, detail::Preparation<S>::offset, part);
-  });
-  // Many rows of x keep few rows of weights in the caches; for few rows tasks are long enough to pay for their start.
-  const std::size_t blocks_per_task = x.rows < 4 ? 16 : 4;
-  options.executor(ceil_div(weights.blocks(), blocks_per_task), [&](std::size_t task) {
-    const std::size_t block = task * blocks_per_task, row = block * prepared_rows;
-    const std::size_t outputs = std::min(blocks_per_task * prepared_rows, shape.rows - row);
-    for (std::size_t batch = 0; batch < activations->count(); ++batch)
-      Kernels::template multiply_prepared<Codes>(weights.weights(block), outputs, (*activations)[batch],
-                                                 y.row(batch * prepared_batch) + row, y.row_stride);
-  });
-  return {};
+  return detail::multiply_prepared<Codes, Kernels>(weights, PreparedTensor<S, Codes>::group,
+                                                   detail::Preparation<S>::offset, x, y, options);
 }
 
 /// As above; x and y are MatrixViews or types with Eigen's accessors.

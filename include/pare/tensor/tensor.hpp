@@ -16,6 +16,8 @@
 #include "pare/tensor/packed.hpp"
 #include "pare/tensor/preparation.hpp"
 #include "pare/tensor/prepared.hpp"
+#include "pare/tensor/prepared_matrix.hpp"
+#include "pare/tensor/prepared_product.hpp"
 #include "pare/tensor/quantize.hpp"
 #include "pare/tensor/sparse.hpp"
 #include "pare/tensor/sparse24.hpp"

@@ -113,9 +113,11 @@ enum class Fill { random, positive, negative };
 
 /// The case of one product and its memory.
 struct Product {
+  enum class Shift { none, zero_points, minimums };
   std::size_t units, groups, outputs, rows;
   PreparedScale scale;
-  bool has_zero_points, shares_row;
+  Shift shift;
+  bool shares_row;
   Fill fill = Fill::random;
 };
 
@@ -164,7 +166,14 @@ void expect_products(const Product& p, std::mt19937& random) {
   }
   w.codes = bytes;
   w.scales = scales.data();
-  w.zero_points = p.has_zero_points ? zero_points.data() : nullptr;
+  const bool has_zero_points = p.shift == Product::Shift::zero_points;
+  const bool has_minimums = p.shift == Product::Shift::minimums;
+  w.zero_points = has_zero_points ? zero_points.data() : nullptr;
+  w.minimum_step = w.zero_point_step;
+  w.minimum_stride = w.zero_point_stride;
+  std::vector<float> minimums(blocks * w.minimum_stride);
+  for (float& minimum : minimums) minimum = static_cast<float>(random() % 1000) / 37.0f - 9.0f;
+  w.minimums = has_minimums ? minimums.data() : nullptr;
 
   Activations x(p.rows, p.groups, group);
   for (std::int8_t& code : x.codes)
@@ -176,7 +185,7 @@ void expect_products(const Product& p, std::mt19937& random) {
     for (std::size_t r = 0; r < p.rows; ++r) {
       std::int32_t sum = 0;
       for (std::size_t c = 0; c < group; ++c) sum += x.codes[(g * p.rows + r) * group + c];
-      x.offsets[g * p.rows + r] = -sum * (p.has_zero_points ? 1 : w.zero);
+      x.offsets[g * p.rows + r] = -sum * (has_zero_points || has_minimums ? 1 : w.zero);
     }
 
   const std::size_t stride = p.outputs + 3;
@@ -190,21 +199,24 @@ void expect_products(const Product& p, std::mt19937& random) {
 template <class Codes>
 void expect_all_products() {
   std::mt19937 random(2);
+  constexpr unsigned shifts = is_sparse24<Codes> ? 2 : 3;  // which have no minimums
+  const auto random_shift = [&] { return static_cast<Product::Shift>(random() % shifts); };
   for (const std::size_t units : {1u, 2u, 4u})
     for (const std::size_t rows : {1u, 2u, 5u, 13u})
       for (const std::size_t outputs : {1u, 16u, 35u, 80u}) {
         const auto scale = static_cast<PreparedScale>(random() % 3);
         // More columns than stay in the cache at once, and fewer.
         const std::size_t groups = random() % 4 == 0 ? 40 : 3;
-        expect_products<Codes>({units, groups, outputs, rows, scale, random() % 2 == 0, random() % 2 == 0}, random);
+        expect_products<Codes>({units, groups, outputs, rows, scale, random_shift(), random() % 2 == 0}, random);
       }
   for (const std::size_t units : {1u, 2u, 4u})
     for (const std::size_t rows : {16u, 39u, 60u})
-      for (const bool has_zero_points : {false, true})
-        expect_products<Codes>({units, 9, rows + 20, rows, PreparedScale::float32, has_zero_points, false}, random);
+      for (unsigned shift = 0; shift < shifts; ++shift)
+        expect_products<Codes>(
+            {units, 9, rows + 20, rows, PreparedScale::float32, static_cast<Product::Shift>(shift), false}, random);
   for (const Fill fill : {Fill::positive, Fill::negative})
     for (const std::size_t rows : {1u, 8u, 17u})
-      expect_products<Codes>({4, 2, 32, rows, PreparedScale::float32, false, false, fill}, random);
+      expect_products<Codes>({4, 2, 32, rows, PreparedScale::float32, Product::Shift::none, false, fill}, random);
 }
 
 TEST_P(PreparedOnTarget, NibblesGiveTheProductsOfTheReference) { expect_all_products<PreparedNibbles>(); }

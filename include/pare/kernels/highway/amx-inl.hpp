@@ -24,10 +24,14 @@ struct alignas(64) TileShapes {
   }
 };
 
+/// What the sums of integers are corrected by.
+enum class Correction { none, zero_points, minimums };
+
 /// What is subtracted from the weights' integers so that they fit signed bytes.
 template <class Codes>
 HWY_INLINE std::uint8_t integer_bias(const PreparedWeights& w) {
-  return w.zero_points == nullptr ? w.zero : Codes::bits == 8 ? 128 : 0;
+  if (w.zero_points == nullptr && w.minimums == nullptr) return w.zero;
+  return Codes::bits == 8 ? 128 : 0;
 }
 
 /// Decodes groups [begin, end) of the first block of `w` into signed bytes, lines of four columns of each of its rows.
@@ -66,7 +70,7 @@ HWY_INLINE void multiply_group(const std::int8_t* x, std::size_t group, const st
 
 /// Adds groups [begin, end) of Rows rows of activations from `row` on with one block of weights, whose integers of
 /// these groups are decoded, to `totals`, 16 floats for each row.
-template <std::size_t Rows, bool HasZeroPoints>
+template <std::size_t Rows, Correction Corrected>
 HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* integers, std::uint8_t bias,
                               const QuantizedActivations& x, std::size_t row, std::size_t begin, std::size_t end,
                               float* HWY_RESTRICT totals) {
@@ -85,14 +89,21 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* inte
     if (g + 1 < end) multiply(g + 1);
     const Floats scale = load_prepared_scales(w, g * w.scale_step, 0);
     const float* x_scales = x.scales + g * x.rows + row;
-    Ints zero = hn::Zero(ints);
-    if constexpr (HasZeroPoints)
-      zero = hn::Sub(load_zero_points(w.zero_points + g * w.zero_point_step), hn::Set(ints, bias));
+    // What the offsets of the activations are multiplied by, for the sums and for their products.
+    Ints zero = hn::Set(ints, -std::int32_t{bias});
+    if constexpr (Corrected == Correction::zero_points)
+      zero = hn::Add(load_zero_points(w.zero_points + g * w.zero_point_step), zero);
+    Floats minimums = hn::Zero(floats);
+    if constexpr (Corrected == Correction::minimums) minimums = load_minimums(w, g * w.minimum_step, 0);
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < Rows; ++r) {
       Ints sum = hn::Load(ints, sums + r * lanes);
-      if constexpr (HasZeroPoints) sum = hn::Add(sum, hn::Mul(zero, hn::Set(ints, x.offsets[g * x.rows + row + r])));
-      total[r] = fused_multiply_add(hn::Mul(hn::ConvertTo(floats, sum), scale), hn::Set(floats, x_scales[r]), total[r]);
+      const std::int32_t offset = Corrected == Correction::none ? 0 : x.offsets[g * x.rows + row + r];
+      if constexpr (Corrected != Correction::none) sum = hn::Add(sum, hn::Mul(zero, hn::Set(ints, offset)));
+      Floats products = hn::Mul(hn::ConvertTo(floats, sum), scale);
+      if constexpr (Corrected == Correction::minimums)
+        products = fused_multiply_add(hn::Set(floats, static_cast<float>(offset)), minimums, products);
+      total[r] = fused_multiply_add(products, hn::Set(floats, x_scales[r]), total[r]);
     }
   }
 #pragma GCC unroll 16
@@ -126,10 +137,13 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
         std::atomic_signal_fence(std::memory_order_seq_cst);
         for (std::size_t t = 0; t < tiles; ++t) {
           float* tile = totals + (b * tiles + t) * tile_size;
-          if (w.zero_points == nullptr)
-            multiply_tile<Rows, false>(w, integers, 0, x, first_row(t), begin, end, tile);
+          const std::uint8_t bias = integer_bias<Codes>(w);
+          if (w.minimums != nullptr)
+            multiply_tile<Rows, Correction::minimums>(w, integers, bias, x, first_row(t), begin, end, tile);
+          else if (w.zero_points != nullptr)
+            multiply_tile<Rows, Correction::zero_points>(w, integers, bias, x, first_row(t), begin, end, tile);
           else
-            multiply_tile<Rows, true>(w, integers, integer_bias<Codes>(w), x, first_row(t), begin, end, tile);
+            multiply_tile<Rows, Correction::none>(w, integers, bias, x, first_row(t), begin, end, tile);
         }
       }
     }

@@ -123,6 +123,10 @@ HWY_INLINE Floats load_prepared_scales(const PreparedWeights& w, std::size_t at,
   return load(reinterpret_cast<const float*>(p) + row);
 }
 
+HWY_INLINE Floats load_minimums(const PreparedWeights& w, std::size_t at, std::size_t row) {
+  return hn::LoadU(floats, w.minimums + at + row);
+}
+
 /// How far ahead the weights of one row of activations are fetched, in bytes.
 inline constexpr std::size_t prefetch_distance = 1024;
 

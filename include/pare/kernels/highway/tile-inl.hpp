@@ -32,7 +32,10 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
     const std::int32_t* offsets = x.offsets + g * x.rows + row;
 #pragma GCC unroll 8
     for (std::size_t v = 0; v < Vectors; ++v) {
-      if (w.zero_points == nullptr) {
+      if (w.minimums != nullptr) {
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < Rows; ++r) sum[r][v].start(hn::Zero(ints));
+      } else if (w.zero_points == nullptr) {
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < Rows; ++r) sum[r][v].start(hn::Set(ints, offsets[r]));
       } else {
@@ -75,10 +78,19 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
     for (std::size_t v = 0; v < Vectors; ++v) {
       const Floats scale =
           load_prepared_scales(w, v / parts * w.scale_stride + g * w.scale_step, (part + v % parts) * lanes);
+      Floats products[Rows];
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < Rows; ++r) products[r] = hn::Mul(hn::ConvertTo(floats, sum[r][v].total()), scale);
+      if (w.minimums != nullptr) {
+        const Floats minimums =
+            load_minimums(w, v / parts * w.minimum_stride + g * w.minimum_step, (part + v % parts) * lanes);
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < Rows; ++r)
+          products[r] = fused_multiply_add(hn::Set(floats, static_cast<float>(offsets[r])), minimums, products[r]);
+      }
 #pragma GCC unroll 16
       for (std::size_t r = 0; r < Rows; ++r)
-        total[r][v] = fused_multiply_add(hn::Mul(hn::ConvertTo(floats, sum[r][v].total()), scale),
-                                         hn::Set(floats, x_scales[r]), total[r][v]);
+        total[r][v] = fused_multiply_add(products[r], hn::Set(floats, x_scales[r]), total[r][v]);
     }
   }
 #pragma GCC unroll 16
@@ -92,7 +104,8 @@ HWY_INLINE PreparedWeights from_block(PreparedWeights w, std::size_t block, std:
   w.codes += block * w.code_stride;
   w.scales += block * w.scale_stride;
   if (w.zero_points != nullptr) w.zero_points += block * w.zero_point_stride;
-  if (block + 1 == blocks) w.code_stride = w.scale_stride = w.zero_point_stride = 0;
+  if (w.minimums != nullptr) w.minimums += block * w.minimum_stride;
+  if (block + 1 == blocks) w.code_stride = w.scale_stride = w.zero_point_stride = w.minimum_stride = 0;
   return w;
 }
 

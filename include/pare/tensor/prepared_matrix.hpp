@@ -1,0 +1,241 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "pare/layouts/layouts.hpp"
+#include "pare/tensor/prepared_product.hpp"
+
+namespace pare {
+
+/// Integers of a layout, known at run time, in the order in which products read them: what PreparedTensor is for
+/// weights of a scheme. It lives in memory alone: no file holds it, and nothing is promised of its bytes. Made by
+/// `prepare`.
+class PreparedMatrix {
+ public:
+  [[nodiscard]] Shape shape() const noexcept { return shape_; }
+  /// The bytes that a product reads of the weights.
+  [[nodiscard]] std::size_t bytes() const noexcept { return buffer_.size(); }
+  [[nodiscard]] std::size_t blocks() const noexcept { return ceil_div(shape_.rows, prepared_rows); }
+  /// The columns that share a scale of the activations: 32, 64 or 128.
+  [[nodiscard]] std::size_t group() const noexcept { return strides_.units * prepared_unit; }
+  /// The bits that a code takes: 4 or 8.
+  [[nodiscard]] int bits() const noexcept { return bits_; }
+  /// What the activations' offsets are for: the integer of the value 0, or 1 where groups have minimums.
+  [[nodiscard]] std::int32_t offset() const noexcept { return has_minimums_ ? 1 : std::int32_t{strides_.zero}; }
+  /// Blocks of 16 rows from `block` on, as the kernels take them.
+  [[nodiscard]] PreparedWeights weights(std::size_t block = 0) const noexcept {
+    PreparedWeights w = strides_;
+    const auto* p = reinterpret_cast<const std::uint8_t*>(buffer_.data());
+    w.codes = p + block * w.code_stride;
+    w.scales = p + scales_ + block * w.scale_stride;
+    if (has_minimums_) w.minimums = reinterpret_cast<const float*>(p + minimums_) + block * w.minimum_stride;
+    return w;
+  }
+
+  /// As `prepare` says.
+  static Result<PreparedMatrix> make(const CodedMatrix& matrix, const Options& options);
+
+ private:
+  explicit PreparedMatrix(Shape shape) : shape_(shape) {}
+
+  [[nodiscard]] Result<void> allocate(bool shares_row, std::pmr::memory_resource* memory);
+  void fill_codes(std::size_t block, MatrixView<const std::uint8_t> codes) noexcept;
+  void fill_parameters(std::size_t block, const CodedMatrix& matrix) noexcept;
+
+  Shape shape_;
+  int bits_ = 8;
+  bool has_minimums_ = false;
+  PreparedWeights strides_;  // its pointers stay null
+  std::size_t scales_ = 0, minimums_ = 0;
+  Buffer buffer_;
+};
+
+namespace detail {
+
+/// Which matrices can be prepared.
+inline Result<void> check_prepared(const CodedMatrix& matrix) {
+  const auto refuse = [](const std::string& why) {
+    return Error{ErrorCode::unsupported, "pare: prepare takes integers in groups of a multiple of 32 columns, not " +
+                                             why + "; dequantize the matrix, and multiply its floats"};
+  };
+  if (!matrix.format.integer) return refuse("codes of " + std::string(matrix.format.name));
+  if (matrix.block.cols < matrix.shape.cols && matrix.block.cols % prepared_unit != 0)
+    return refuse("groups of " + std::to_string(matrix.block.cols));
+  const std::span<const std::uint32_t> groups = matrix.column_groups();
+  for (std::size_t c = 0; c < groups.size(); ++c)
+    if (groups[c] != c / matrix.block.cols) return refuse("columns whose groups are out of order (act-order)");
+  return {};
+}
+
+/// The integer that all codes are counted from, where there is one that leaves signed bytes.
+inline std::optional<std::uint8_t> common_zero(const CodedMatrix& matrix) {
+  if (matrix.shift_kind != ShiftKind::zero_point || matrix.grid.rows == 0 || matrix.grid.cols == 0) return std::nullopt;
+  const MatrixView<const float> shifts = matrix.shifts();
+  const float first = shifts(0, 0);
+  const bool fits = matrix.format.bits == 8 ? first == 128.0f : first >= 0.0f && first <= 127.0f;
+  if (!fits || first != static_cast<float>(static_cast<std::uint8_t>(first))) return std::nullopt;
+  for (std::size_t r = 0; r < matrix.grid.rows; ++r)
+    for (std::size_t c = 0; c < matrix.grid.cols; ++c)
+      if (shifts(r, c) != first) return std::nullopt;
+  return static_cast<std::uint8_t>(first);
+}
+
+/// Whether the scales can stay in 16 bits.
+inline bool has_half_scales(const CodedMatrix& matrix) {
+  return matrix.scale_type == ScaleType::float16 &&
+         (matrix.tensor_scale == 1.0f || matrix.tensor_scale_kind == TensorScale::aside);
+}
+
+/// value = integer * scale - minimum for one block of a matrix.
+struct BlockLine {
+  float scale;
+  float minimum;
+};
+inline BlockLine block_line(const CodedMatrix& matrix, std::size_t row, std::size_t group) {
+  const float t = matrix.tensor_scale, stored = matrix.scales()(row, group);
+  const float shift = matrix.shift_kind == ShiftKind::none ? 0.0f : matrix.shifts()(row, group);
+  const bool is_offset = matrix.shift_kind == ShiftKind::offset;
+  switch (matrix.tensor_scale_kind) {
+    case TensorScale::multiplies_value:
+      return {stored * t, is_offset ? -shift * t : shift * stored * t};
+    case TensorScale::divides_value:
+      return {stored / t, is_offset ? -shift / t : shift * stored / t};
+    case TensorScale::multiplies_scale:
+      return {stored * t, is_offset ? -shift : shift * (stored * t)};
+    case TensorScale::divides_scale:
+      return {stored / t, is_offset ? -shift : shift * (stored / t)};
+    case TensorScale::aside:
+      break;
+  }
+  return {stored, is_offset ? -shift : shift * stored};
+}
+
+}  // namespace detail
+
+inline Result<void> PreparedMatrix::allocate(bool shares_row, std::pmr::memory_resource* memory) {
+  PreparedWeights& w = strides_;
+  const std::size_t groups_with_scales = shares_row ? std::min<std::size_t>(1, w.groups) : w.groups;
+  const std::size_t unit_bytes = prepared_rows * prepared_unit / 8 * static_cast<std::size_t>(bits_);
+  const std::size_t group_bytes =
+      w.units * unit_bytes + prepared_rows * (prepared_scale_bytes(w.scale) + (has_minimums_ ? sizeof(float) : 0));
+  std::size_t per_block = 0, most = 0;
+  if (!checked_multiply(w.groups, group_bytes, per_block) || !checked_multiply(blocks(), per_block, most))
+    return Error{ErrorCode::out_of_memory, "pare: the prepared weights do not fit the address space"};
+  w.code_stride = w.groups * w.units * unit_bytes;
+  w.scale_stride = groups_with_scales * prepared_rows * prepared_scale_bytes(w.scale);
+  w.scale_step = shares_row ? 0 : prepared_rows * prepared_scale_bytes(w.scale);
+  w.minimum_stride = has_minimums_ ? groups_with_scales * prepared_rows : 0;
+  w.minimum_step = shares_row || !has_minimums_ ? 0 : prepared_rows;
+  scales_ = blocks() * w.code_stride;
+  minimums_ = scales_ + blocks() * w.scale_stride;
+  Result<Buffer> buffer = Buffer::allocate(minimums_ + blocks() * w.minimum_stride * sizeof(float), memory);
+  if (!buffer) return std::move(buffer).error();
+  buffer_ = *std::move(buffer);
+  return {};
+}
+
+inline void PreparedMatrix::fill_codes(std::size_t block, MatrixView<const std::uint8_t> codes) noexcept {
+  auto* const out = reinterpret_cast<std::uint8_t*>(buffer_.data()) + block * strides_.code_stride;
+  const std::size_t first_row = block * prepared_rows;
+  const std::size_t unit_bytes = strides_.code_stride / (strides_.groups * strides_.units);
+  std::memset(out, 0, strides_.code_stride);
+  for (std::size_t r = 0; r < std::min(prepared_rows, shape_.rows - first_row); ++r)
+    for (std::size_t c = 0; c < shape_.cols; ++c) {
+      const std::size_t column = c % prepared_unit;
+      const PreparedPlace place =
+          bits_ == 4 ? prepared_place<PreparedNibbles>(r, column) : prepared_place<PreparedBytes>(r, column);
+      std::uint8_t& byte = out[c / prepared_unit * unit_bytes + place.byte];
+      byte = static_cast<std::uint8_t>(byte | codes(first_row + r, c) << place.shift);
+    }
+}
+
+inline void PreparedMatrix::fill_parameters(std::size_t block, const CodedMatrix& matrix) noexcept {
+  auto* const p = reinterpret_cast<std::uint8_t*>(buffer_.data());
+  std::uint8_t* const scales = p + scales_ + block * strides_.scale_stride;
+  float* const minimums = reinterpret_cast<float*>(p + minimums_) + block * strides_.minimum_stride;
+  const std::size_t first_row = block * prepared_rows, scale_bytes = prepared_scale_bytes(strides_.scale);
+  std::memset(scales, 0, strides_.scale_stride);
+  if (has_minimums_) std::fill_n(minimums, strides_.minimum_stride, 0.0f);
+  for (std::size_t r = 0; r < std::min(prepared_rows, shape_.rows - first_row); ++r)
+    for (std::size_t g = 0; g < strides_.scale_stride / (prepared_rows * scale_bytes); ++g) {
+      const std::size_t row = (first_row + r) / matrix.block.rows, column = g * group() / matrix.block.cols;
+      const detail::BlockLine line = detail::block_line(matrix, row, column);
+      std::uint8_t* const scale = scales + (g * prepared_rows + r) * scale_bytes;
+      if (strides_.scale == PreparedScale::float16) {
+        const auto half = static_cast<std::uint16_t>(F16::encode<Conversion{}>(line.scale));
+        std::memcpy(scale, &half, sizeof half);
+      } else {
+        std::memcpy(scale, &line.scale, sizeof line.scale);
+      }
+      if (has_minimums_) minimums[g * prepared_rows + r] = line.minimum;
+    }
+}
+
+inline Result<PreparedMatrix> PreparedMatrix::make(const CodedMatrix& matrix, const Options& options) {
+  if (Result<void> ok = detail::check_prepared(matrix); !ok) return std::move(ok).error();
+  PreparedMatrix prepared(matrix.shape);
+  const std::size_t columns = matrix.block.cols;
+  const bool shares_row = columns >= matrix.shape.cols;
+  const std::size_t group = shares_row || columns % 128 == 0 ? 128 : columns % 64 == 0 ? 64 : 32;
+  const std::optional<std::uint8_t> zero = detail::common_zero(matrix);
+  prepared.bits_ = matrix.format.bits <= 4 ? 4 : 8;
+  prepared.has_minimums_ = !zero.has_value();
+  prepared.strides_.zero = zero.value_or(0);
+  prepared.strides_.units = group / prepared_unit;
+  prepared.strides_.groups = ceil_div(matrix.shape.cols, group);
+  prepared.strides_.scale = detail::has_half_scales(matrix) ? PreparedScale::float16 : PreparedScale::float32;
+  if (Result<void> ok = prepared.allocate(shares_row, options.memory); !ok) return std::move(ok).error();
+  if (matrix.shape.rows == 0 || matrix.shape.cols == 0) return prepared;
+  options.executor(prepared.blocks(), [&](std::size_t block) {
+    prepared.fill_codes(block, matrix.codes());
+    prepared.fill_parameters(block, matrix);
+  });
+  return prepared;
+}
+
+/// The integers of a layout (GGUF's Q4_0 to Q8_0, Q4_K and Q5_K, GPTQ, AWQ, HQQ, MatMulNBits, ...) in the order in
+/// which products with eight-bit activations read them: codes of up to four bits take four, wider ones eight; groups
+/// are of a multiple of 32 columns or a whole row. Where all blocks count from one integer nothing else is kept; else
+/// each group of a row has a minimum, in float: value = integer * scale - minimum. Errors: unsupported for other
+/// formats, groups and orders of columns (GGUF's types with groups of 16 among them); out_of_memory.
+inline Result<PreparedMatrix> prepare(const CodedMatrix& matrix, const Options& options = {}) {
+  return PreparedMatrix::make(matrix, options);
+}
+
+/// y = x * W^T with activations in eight bits, as for a PreparedTensor: x is [m, in], the matrix [out, in], y [m, out].
+/// With minimums, the bound stated there holds with |integer * scale| + |minimum| in place of |w_c|.
+template <KernelBackend Kernels = HighwayKernels>
+Result<void> matmul(const PreparedMatrix& weights, MatrixView<const float> x, MatrixView<float> y,
+                    const Options& options = {}) {
+  if (weights.bits() == 4)
+    return detail::multiply_prepared<PreparedNibbles, Kernels>(weights, weights.group(), weights.offset(), x, y,
+                                                               options);
+  return detail::multiply_prepared<PreparedBytes, Kernels>(weights, weights.group(), weights.offset(), x, y, options);
+}
+
+/// As above; x and y are MatrixViews or types with Eigen's accessors.
+template <KernelBackend Kernels = HighwayKernels, class X, class Y>
+Result<void> matmul(const PreparedMatrix& weights, const X& x, Y&& y, const Options& options = {}) {
+  auto input = detail::to_view(x, Shape{});
+  auto output = detail::to_view(y, Shape{});
+  if (!input) return std::move(input).error();
+  if (!output) return std::move(output).error();
+  return matmul<Kernels>(weights, MatrixView<const float>(*input), *output, options);
+}
+
+/// y = W * x for one vector: x has `in` values, y `out`.
+template <KernelBackend Kernels = HighwayKernels>
+Result<void> matvec(const PreparedMatrix& weights, std::span<const float> x, std::span<float> y,
+                    const Options& options = {}) {
+  return matmul<Kernels>(weights, MatrixView<const float>(x.data(), 1, x.size()),
+                         MatrixView<float>(y.data(), 1, y.size()), options);
+}
+
+}  // namespace pare

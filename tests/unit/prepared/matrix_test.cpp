@@ -1,0 +1,159 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../normal_values.hpp"
+#include "pare/tensor/tensor.hpp"
+
+namespace {
+
+using namespace pare;
+
+void threads_in_reverse(std::size_t count, Task task) {
+  std::vector<std::thread> threads;
+  for (std::size_t i = count; i-- > 0;) threads.emplace_back([=] { task(i); });
+  for (std::thread& thread : threads) thread.join();
+}
+
+/// Any codes and scales, with shifts that the kind allows.
+CodedMatrix random_matrix(Shape shape, int bits, Shape block, ShiftKind kind, std::mt19937& random) {
+  auto matrix = CodedMatrix::allocate(shape, unsigned_format(bits), block, kind);
+  EXPECT_TRUE(matrix);
+  for (std::size_t r = 0; r < shape.rows; ++r)
+    for (std::size_t c = 0; c < shape.cols; ++c)
+      matrix->codes()(r, c) = static_cast<std::uint8_t>(random() % (1u << bits));
+  for (std::size_t r = 0; r < matrix->grid.rows; ++r)
+    for (std::size_t c = 0; c < matrix->grid.cols; ++c) {
+      matrix->scales()(r, c) = static_cast<float>(random() % 1000) / 7000.0f;
+      if (kind == ShiftKind::none) continue;
+      const auto integer = static_cast<float>(random() % ((1u << bits) + 1));
+      matrix->shifts()(r, c) = kind == ShiftKind::zero_point ? integer : integer / 7.0f - 0.4f;
+    }
+  return *std::move(matrix);
+}
+
+TEST(PreparedMatrix, ProductsStayWithinTheStatedBound) {
+  std::mt19937 random(5);
+  constexpr std::size_t rows = 9;
+  for (const auto& [shape, block] : {std::pair{Shape{33, 65}, Shape{1, 32}},
+                                     {Shape{16, 700}, Shape{2, 192}},
+                                     {Shape{20, 300}, Shape{20, 300}},
+                                     {Shape{5, 512}, Shape{1, 256}}})
+    for (const int bits : {2, 4, 5, 8})
+      for (const ShiftKind kind : {ShiftKind::none, ShiftKind::zero_point, ShiftKind::real_zero, ShiftKind::offset})
+        for (const TensorScale tensor_scale : {TensorScale::multiplies_value, TensorScale::divides_scale}) {
+          CodedMatrix matrix = random_matrix(shape, bits, block, kind, random);
+          matrix.tensor_scale = 1.5f;
+          matrix.tensor_scale_kind = tensor_scale;
+          const auto prepared = prepare(matrix);
+          ASSERT_TRUE(prepared) << prepared.error().message;
+          const std::vector<float> x = normal_values(rows * shape.cols, 2);
+          std::vector<float> y(rows * shape.rows), again(y);
+          const MatrixView<const float> input(x.data(), rows, shape.cols);
+          ASSERT_TRUE(matmul(*prepared, input, MatrixView<float>(y.data(), rows, shape.rows)));
+          ASSERT_TRUE(matmul(*prepared, input, MatrixView<float>(again.data(), rows, shape.rows),
+                             {.executor = threads_in_reverse}));
+          EXPECT_EQ(y, again);
+          const std::size_t group = prepared->group();
+          const auto groups = static_cast<double>(ceil_div(shape.cols, group));
+          for (std::size_t i = 0; i < rows; ++i)
+            for (std::size_t j = 0; j < shape.rows; ++j) {
+              double exact = 0.0, bound = 0.0;
+              for (std::size_t begin = 0; begin < shape.cols; begin += group) {
+                const std::size_t end = std::min(shape.cols, begin + group);
+                const detail::BlockLine line = detail::block_line(matrix, j / block.rows, begin / block.cols);
+                double scale = 0.0;
+                for (std::size_t c = begin; c < end; ++c)
+                  scale = std::max(scale, std::abs(double{x[i * shape.cols + c]}) / 127.0);
+                for (std::size_t c = begin; c < end; ++c) {
+                  const double v = x[i * shape.cols + c];
+                  const double w = std::abs(matrix.codes()(j, c) * double{line.scale}) + std::abs(double{line.minimum});
+                  exact += matrix.value(j, c) * v;
+                  bound += w * (0.501 * scale + std::ldexp((groups + 4.0) * (std::abs(v) + scale), -24));
+                }
+              }
+              EXPECT_LE(std::abs(double{y[i * shape.rows + j]} - exact), bound) << bits << " bits, " << block.cols;
+            }
+        }
+}
+
+TEST(PreparedMatrix, ASchemesCodesGiveItsProducts) {
+  using Int4 = Scheme<4, Symmetric, PerGroup<32>, f16>;
+  using Int8 = Scheme<8, Symmetric, PerChannel>;
+  const Shape shape{70, 320};
+  const std::vector<float> weights = normal_values(shape.rows * shape.cols), x = normal_values(3 * shape.cols, 2);
+  SchemeList<Int4, Int8>::for_each([&]<class S>(std::type_identity<S>) {
+    const auto packed = quantize<S>(weights, shape);
+    ASSERT_TRUE(packed);
+    const auto matrix = coded(packed->view());
+    ASSERT_TRUE(matrix);
+    const auto prepared = prepare(*packed);
+    const auto same = prepare(*matrix);
+    ASSERT_TRUE(prepared && same);
+    EXPECT_EQ(same->bytes(), prepared->bytes());
+    std::vector<float> expected(3 * shape.rows), y(expected);
+    const MatrixView<const float> input(x.data(), 3, shape.cols);
+    ASSERT_TRUE(matmul(*prepared, input, MatrixView<float>(expected.data(), 3, shape.rows)));
+    ASSERT_TRUE(matmul(*same, input, MatrixView<float>(y.data(), 3, shape.rows)));
+    EXPECT_EQ(y, expected);
+  });
+}
+
+TEST(PreparedMatrix, BlocksOfGgufMultiplyAsTheyAre) {
+  const Shape shape{6, 512};
+  const std::vector<float> weights = normal_values(shape.rows * shape.cols), x = normal_values(shape.cols, 2);
+  for (const gguf::BlockType type : {gguf::BlockType::q4_1, gguf::BlockType::q4_k}) {
+    std::vector<std::uint8_t> bytes(*gguf::packed_size(type, shape));
+    ASSERT_TRUE(gguf::quantize(type, MatrixView<const float>(weights.data(), shape.rows, shape.cols), bytes));
+    const std::size_t sizes[] = {shape.rows, bytes.size() / shape.rows};
+    const PartView part{"weight", PartType::uint8, sizes, bytes};
+    const auto matrix = gguf::Blocks{type}.read({&part, 1});
+    ASSERT_TRUE(matrix) << matrix.error().message;
+    const auto prepared = prepare(*matrix);
+    ASSERT_TRUE(prepared) << prepared.error().message;
+    EXPECT_EQ(prepared->bits(), 4);
+    std::vector<float> y(shape.rows);
+    ASSERT_TRUE(matvec(*prepared, x, y));
+    for (std::size_t r = 0; r < shape.rows; ++r) {
+      double exact = 0.0, norm = 0.0;
+      for (std::size_t c = 0; c < shape.cols; ++c) {
+        exact += double{matrix->value(r, c)} * x[c];
+        norm += std::pow(double{matrix->value(r, c)} * x[c], 2.0);
+      }
+      EXPECT_NEAR(y[r], exact, 0.02 * std::sqrt(norm));
+    }
+  }
+}
+
+TEST(PreparedMatrix, WhatCannotBePreparedIsAnErrorThatSaysSo) {
+  std::mt19937 random(1);
+  const auto message = [](const CodedMatrix& matrix) {
+    const auto prepared = prepare(matrix);
+    EXPECT_FALSE(prepared);
+    return prepared ? std::string() : prepared.error().message;
+  };
+  const auto contains = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  EXPECT_TRUE(contains(message(random_matrix({2, 64}, 4, {1, 16}, ShiftKind::none, random)), "groups of 16"));
+  CodedMatrix reordered = random_matrix({2, 64}, 4, {1, 32}, ShiftKind::none, random);
+  ASSERT_TRUE(reordered.allocate_column_groups());
+  for (std::size_t c = 0; c < 64; ++c) reordered.column_groups()[c] = static_cast<std::uint32_t>(c % 2);
+  EXPECT_TRUE(contains(message(reordered), "act-order"));
+  auto floats = CodedMatrix::allocate({2, 64}, code_format<NF4>(), {1, 32}, ShiftKind::none);
+  ASSERT_TRUE(floats);
+  std::fill_n(floats->codes_memory.data(), 128, std::byte{0});
+  EXPECT_TRUE(contains(message(*floats), "codes of nf4"));
+  const auto empty = prepare(random_matrix({0, 64}, 4, {1, 32}, ShiftKind::offset, random));
+  ASSERT_TRUE(empty);
+  EXPECT_EQ(empty->bytes(), 0u);
+}
+
+}  // namespace
