@@ -48,7 +48,7 @@ class ChannelStatistics {
         return Error{ErrorCode::invalid_argument, "pare: the sums of a channel contradict themselves"};
     auto statistics = create(sums.size(), memory);
     if (!statistics) return statistics;
-    std::ranges::copy(sums, statistics->sums_.begin());
+    std::copy(sums.begin(), sums.end(), statistics->sums_.begin());
     statistics->samples_ = samples;
     statistics->tokens_ = tokens;
     return statistics;

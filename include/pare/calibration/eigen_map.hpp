@@ -21,4 +21,17 @@ auto as_eigen(MatrixView<T> view) {
                                                     Eigen::OuterStride<>(static_cast<Eigen::Index>(view.row_stride)));
 }
 
+namespace detail {
+
+/// y -= factor * x over so many values. Eigen, because compilers do not vectorize such loops at every level of
+/// optimization; like every use of it, in a template over the number type, which those alone compile who call it.
+template <class Real>
+void subtract_multiple(Real* y, std::type_identity_t<Real> factor, const std::type_identity_t<Real>* x,
+                       std::size_t count) {
+  using Values = Eigen::Array<Real, Eigen::Dynamic, 1>;
+  const auto size = static_cast<Eigen::Index>(count);
+  Eigen::Map<Values>(y, size) -= factor * Eigen::Map<const Values>(x, size);
+}
+
+}  // namespace detail
 }  // namespace pare

@@ -21,7 +21,7 @@ class GrowingArray {
     if (count > room_.size() - size_) {
       auto larger = Array<T>::create(std::max(size_ + count, 2 * room_.size()), memory_);
       if (!larger) return std::move(larger).error();
-      std::ranges::copy(values(), larger->begin());
+      std::copy_n(room_.data(), size_, larger->data());
       room_ = *std::move(larger);
     }
     size_ += count;

@@ -35,12 +35,13 @@ class Histogram {
                                    std::pmr::memory_resource* memory = nullptr) {
     auto histogram = create(counts.size(), memory);
     if (!histogram) return histogram;
-    const bool counted = std::ranges::any_of(counts.subspan(1), [](std::uint64_t n) { return n != 0; });
+    bool counted = false;
+    for (const std::uint64_t n : counts.subspan(1)) counted = counted || n != 0;
     if (!(is_finite(width) && is_finite(largest) && width >= 0.0f && largest >= 0.0f) ||
         (width == 0.0f && (counted || largest != 0.0f)))
       return Error{ErrorCode::invalid_argument,
                    "pare: the width and the counts of the histogram contradict each other"};
-    std::ranges::copy(counts, histogram->counts_.begin());
+    std::copy(counts.begin(), counts.end(), histogram->counts_.begin());
     histogram->width_ = width;
     histogram->largest_ = largest;
     return histogram;
@@ -108,7 +109,7 @@ class Histogram {
     if (bins > counts_.size()) {
       auto larger = Array<std::uint64_t>::create(bins, memory_);
       if (!larger) return std::move(larger).error();
-      std::ranges::copy(counts_.values(), larger->begin());
+      std::copy(counts_.begin(), counts_.end(), larger->begin());
       counts_ = *std::move(larger);
     }
     largest_ = std::max(largest_, largest);

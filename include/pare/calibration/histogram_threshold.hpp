@@ -137,7 +137,7 @@ inline Result<float> entropy_threshold(const HistogramView& histogram, const Cli
   const std::size_t bins = histogram.counts.size();
   auto counts = Array<double>::create(bins, memory);
   if (!counts) return std::move(counts).error();
-  std::ranges::copy(histogram.counts, counts->begin());
+  std::copy(histogram.counts.begin(), histogram.counts.end(), counts->begin());
   (*counts)[0] = (*counts)[1];
   double tail = 0.0, least = std::numeric_limits<double>::infinity();
   std::size_t best = bins;

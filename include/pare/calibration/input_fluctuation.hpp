@@ -43,9 +43,9 @@ class InputFluctuation {
                      "pare: the statistics of input " + std::to_string(c) + " contradict themselves"};
     auto inputs = create(mean.size(), memory);
     if (!inputs) return inputs;
-    std::ranges::copy(mean, inputs->rows_.row(0).begin());
-    std::ranges::copy(fluctuation, inputs->rows_.row(1).begin());
-    std::ranges::copy(squares, inputs->rows_.row(2).begin());
+    std::copy(mean.begin(), mean.end(), inputs->rows_.row(0).begin());
+    std::copy(fluctuation.begin(), fluctuation.end(), inputs->rows_.row(1).begin());
+    std::copy(squares.begin(), squares.end(), inputs->rows_.row(2).begin());
     inputs->samples_ = samples;
     return inputs;
   }
@@ -90,7 +90,7 @@ class InputFluctuation {
   [[nodiscard]] Result<Array<float>> norms(std::pmr::memory_resource* memory = nullptr) const {
     auto result = Array<float>::create(channels(), memory);
     if (result)
-      std::ranges::transform(squares(), result->begin(), [](double sum) { return static_cast<float>(std::sqrt(sum)); });
+      for (std::size_t c = 0; c < result->size(); ++c) (*result)[c] = static_cast<float>(std::sqrt(squares()[c]));
     return result;
   }
 

@@ -84,7 +84,7 @@ Result<InverseFactor<Real>> inverse_factor(MatrixView<const Real> hessian, const
   detail::invert_lower(reversed->view(), executor, meter);
   if (Result<void> ok = meter.status(); !ok) return std::move(ok).error();
   // The inverse of the reversed factor, read backwards again.
-  std::ranges::reverse(reversed->values());
+  std::reverse(reversed->values().begin(), reversed->values().end());
   return InverseFactor<Real>{*std::move(reversed), added};
 }
 

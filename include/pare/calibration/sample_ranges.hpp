@@ -23,7 +23,9 @@ concept RangeRule = requires(const R& rule, std::span<float> limits, bool upper)
 /// Over all samples: min-max.
 struct ExtremeRange {
   float operator()(std::span<float> limits, bool upper) const {
-    return upper ? *std::ranges::max_element(limits) : *std::ranges::min_element(limits);
+    float extreme = limits.front();
+    for (const float x : limits) extreme = upper ? std::max(extreme, x) : std::min(extreme, x);
+    return extreme;
   }
 };
 
@@ -47,9 +49,11 @@ struct RangeWithoutOutliers {
 
   float operator()(std::span<float> limits, bool) const {
     const float low = quantile(limits, tail), high = quantile(limits, 1.0 - tail);
-    std::ranges::sort(limits);
-    const auto first = std::ranges::lower_bound(limits, low), last = std::ranges::upper_bound(limits, high);
-    return MeanRange{}(first < last ? std::span<float>(first, last) : limits, false);
+    std::sort(limits.begin(), limits.end());
+    std::size_t first = 0, last = limits.size();
+    while (first < last && limits[first] < low) ++first;
+    while (first < last && limits[last - 1] > high) --last;
+    return MeanRange{}(first < last ? limits.subspan(first, last - first) : limits, false);
   }
 };
 
@@ -83,7 +87,7 @@ class SampleRanges {
         return Error{ErrorCode::invalid_argument, "pare: a sample's range is empty or not finite"};
     const auto copy = ranges_.append(ranges.size());
     if (!copy) return copy.error();
-    std::ranges::copy(ranges, copy->begin());
+    std::copy(ranges.begin(), ranges.end(), copy->begin());
     return {};
   }
   /// Adds the samples of another. Errors: another number of ranges in a sample, out_of_memory.
@@ -94,7 +98,7 @@ class SampleRanges {
     const std::size_t count = other.ranges_.size();
     const auto copy = ranges_.append(count);
     if (!copy) return copy.error();
-    std::ranges::copy(other.values().first(count), copy->begin());
+    std::copy_n(other.values().begin(), count, copy->begin());
     return {};
   }
 

@@ -40,7 +40,7 @@ class SecondMoment {
         return Error{ErrorCode::invalid_argument, "pare: a second moment holds a value that is not finite"};
     Result<SecondMoment> moment = create(channels, memory);
     if (!moment) return moment;
-    std::ranges::copy(sum, moment->sum_.values().begin());
+    std::copy(sum.begin(), sum.end(), moment->sum_.values().begin());
     moment->samples_ = samples;
     moment->tokens_ = tokens;
     return moment;

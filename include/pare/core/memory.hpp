@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
@@ -80,7 +79,7 @@ class Array {
     Result<Buffer> buffer = Buffer::allocate(bytes, memory);
     if (!buffer) return std::move(buffer).error();
     Array array(*std::move(buffer));
-    std::ranges::fill(array.values(), T{});
+    for (std::size_t i = 0; i < count; ++i) array[i] = T{};
     return array;
   }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -58,7 +57,8 @@ constexpr float exl2_scale(int root, Half unit) noexcept {
 
 /// The half and the nibbles that give all scales of a group exactly, or nothing.
 inline std::optional<Half> exl2_unit(std::span<const float> scales, std::span<std::uint8_t> nibbles) {
-  const float largest = *std::max_element(scales.begin(), scales.end());
+  float largest = scales.front();
+  for (const float scale : scales) largest = std::max(largest, scale);
   for (int root = 16; root > 0; --root) {
     const Half unit(largest / static_cast<float>(root * root));
     bool exact = true;
@@ -204,7 +204,7 @@ inline Result<std::vector<Part>> Exl2::write(const CodedMatrix& matrix, std::pmr
   for (std::size_t g = 0; g < count; ++g) next[g] = static_cast<std::uint32_t>(groups[g].first_row);
   for (std::size_t c = 0; c < in; ++c) place_of[c] = next[matrix.group_of(c)]++;
   if (!inverse_permutation.empty()) {
-    std::vector<bool> taken(in);
+    std::vector<std::uint8_t> taken(in);
     for (std::size_t c = 0; c < in; ++c) {
       const std::size_t place = c < inverse_permutation.size() ? inverse_permutation[c] : in;
       const detail::Exl2Group& group = groups[matrix.group_of(c)];
@@ -212,7 +212,7 @@ inline Result<std::vector<Part>> Exl2::write(const CodedMatrix& matrix, std::pmr
           taken[place])
         return Error{ErrorCode::invalid_argument,
                      "pare: inverse_permutation does not put input " + std::to_string(c) + " into its group"};
-      taken[place] = true;
+      taken[place] = 1;
       place_of[c] = static_cast<std::uint32_t>(place);
     }
   }

@@ -41,8 +41,9 @@ struct AdaptiveRows {
         const double score = scores(r, c);
         row[c] = std::isfinite(score) ? score : std::numeric_limits<double>::infinity();
       }
-      std::ranges::sort(row);
-      const auto finite = std::ranges::lower_bound(row, std::numeric_limits<double>::infinity()) - row.begin();
+      std::sort(row.begin(), row.end());
+      const auto finite =
+          std::lower_bound(row.begin(), row.end(), std::numeric_limits<double>::infinity()) - row.begin();
       const std::span<double> summed = row.first(static_cast<std::size_t>(finite));
       (*rows)[r].finite = summed.size();
       (*rows)[r].sum = std::accumulate(summed.begin(), summed.end(), 0.0);
@@ -82,8 +83,8 @@ struct AdaptiveRows {
         if (sum > most) break;
       }
       row.threshold = count > 0 ? scores[count - 1] : 0.0;
-      row.pruned =
-          count > 0 ? static_cast<std::size_t>(std::ranges::upper_bound(scores, row.threshold) - scores.begin()) : 0;
+      while (count > 0 && count < scores.size() && scores[count] == row.threshold) ++count;
+      row.pruned = count;
     });
     std::size_t pruned = 0;
     for (const Row& row : rows) pruned += row.pruned;

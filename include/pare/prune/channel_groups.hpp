@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <numeric>
 #include <span>
 #include <string>
@@ -39,11 +38,14 @@ class ChannelGroups {
   /// The channels of a value in their groups, in ascending order of the first of each.
   [[nodiscard]] std::vector<std::vector<std::size_t>> units(std::size_t value) const {
     std::vector<std::vector<std::size_t>> result;
-    std::map<std::size_t, std::size_t> places;
+    std::vector<std::size_t> places(parent_.size(), parent_.size());  // by group
     for (std::size_t c = 0; c < graph_.values[value].channels; ++c) {
-      const auto [place, is_new] = places.emplace(group(value, c), result.size());
-      if (is_new) result.emplace_back();
-      result[place->second].push_back(c);
+      std::size_t& place = places[group(value, c)];
+      if (place == parent_.size()) {
+        place = result.size();
+        result.emplace_back();
+      }
+      result[place].push_back(c);
     }
     return result;
   }
@@ -152,22 +154,26 @@ class ChannelGroups {
   void tie(std::size_t a, std::size_t i, std::size_t b, std::size_t j) { unite(first_[a] + i, first_[b] + j); }
 
   [[nodiscard]] bool fits(const std::string& tensor, std::size_t axis, std::size_t extent) const {
-    return std::ranges::all_of(graph_.axes, [&](const ChannelGraph::Axis& bound) {
-      return bound.tensor != tensor || bound.axis != axis || graph_.values[bound.value].channels * bound.each == extent;
-    });
+    for (const ChannelGraph::Axis& bound : graph_.axes)
+      if (bound.tensor == tensor && bound.axis == axis && graph_.values[bound.value].channels * bound.each != extent)
+        return false;
+    return true;
   }
 
   [[nodiscard]] Result<void> check_axes() const {
     for (std::size_t v = 0; v < graph_.values.size(); ++v)
       if (graph_.values[v].channels == 0) return fault("value " + named(v) + " has no channels");
-    std::map<std::pair<std::string, std::size_t>, const ChannelGraph::Axis*> bound;
-    for (const ChannelGraph::Axis& axis : graph_.axes) {
+    for (std::size_t i = 0; i < graph_.axes.size(); ++i) {
+      const ChannelGraph::Axis& axis = graph_.axes[i];
       const std::string place = "axis " + std::to_string(axis.axis) + " of " + axis.tensor;
       if (axis.value >= graph_.values.size()) return fault(place + " is bound to a value that is not there");
       if (axis.each == 0) return fault(place + " has no element for a channel");
-      const auto [earlier, is_new] = bound.emplace(std::pair(axis.tensor, axis.axis), &axis);
-      if (!is_new && (earlier->second->value != axis.value || earlier->second->each != axis.each))
-        return fault(place + " is bound to both " + named(earlier->second->value) + " and " + named(axis.value));
+      for (std::size_t j = 0; j < i; ++j) {
+        const ChannelGraph::Axis& earlier = graph_.axes[j];
+        if (earlier.axis == axis.axis && earlier.tensor == axis.tensor &&
+            (earlier.value != axis.value || earlier.each != axis.each))
+          return fault(place + " is bound to both " + named(earlier.value) + " and " + named(axis.value));
+      }
     }
     return {};
   }

@@ -85,7 +85,7 @@ inline Result<void> check_units(const FlapUnits& units) {
 /// divided by their standard deviation (unbiased; channels that are all alike are 0).
 inline std::vector<double> unit_scores(const FlapUnits& units, bool standardize) {
   std::vector<double> channels(units.importance.size());
-  std::ranges::transform(units.importance, channels.begin(), [&](double x) { return std::pow(x, units.power); });
+  for (std::size_t c = 0; c < channels.size(); ++c) channels[c] = std::pow(units.importance[c], units.power);
   const auto count = static_cast<double>(channels.size());
   if (standardize) {
     const double mean = std::accumulate(channels.begin(), channels.end(), 0.0) / count;
@@ -104,6 +104,8 @@ inline std::vector<double> unit_scores(const FlapUnits& units, bool standardize)
 struct RankedUnit {
   double score = 0.0;
   double cost = 0.0;
+
+  bool operator<(const RankedUnit& b) const noexcept { return score != b.score ? score < b.score : cost < b.cost; }
 };
 
 /// Keeps the scores above `threshold` and, where `ties`, those at it.
@@ -129,9 +131,7 @@ inline Result<std::vector<std::vector<double>>> rank_units(std::span<const FlapU
     scores.push_back(unit_scores(units, true));
     for (const double score : scores.back()) ranked.push_back({score, units.cost});
   }
-  std::ranges::sort(ranked, [](const RankedUnit& a, const RankedUnit& b) {
-    return a.score != b.score ? a.score < b.score : a.cost < b.cost;
-  });
+  std::sort(ranked.begin(), ranked.end());
   return scores;
 }
 
@@ -147,7 +147,7 @@ inline Result<Mask> flap_uniform(const FlapUnits& units, std::size_t removed, co
   if (removed > sorted.size())
     return Error{ErrorCode::invalid_argument, "pare: " + std::to_string(removed) + " units cannot go where there are " +
                                                   std::to_string(sorted.size())};
-  std::ranges::sort(sorted);
+  std::sort(sorted.begin(), sorted.end());
   const bool all = removed == sorted.size();
   auto kept = detail::keep_above(scores, all ? HUGE_VAL : sorted[removed], !all, options);
   if (!kept) return std::move(kept).error();

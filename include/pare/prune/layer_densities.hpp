@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <limits>
 #include <memory_resource>
-#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -34,7 +32,7 @@ inline Result<Array<double>> uniform_sparsities(std::size_t layers, double spars
                                                 std::pmr::memory_resource* memory = nullptr) {
   if (Result<void> ok = detail::check_densities(sparsity, layers, dense); !ok) return std::move(ok).error();
   auto result = Array<double>::create(layers, memory);
-  if (result) std::ranges::fill(result->values().subspan(dense), sparsity);
+  if (result) std::fill(result->begin() + dense, result->end(), sparsity);
   return result;
 }
 
@@ -64,7 +62,7 @@ inline Result<Array<double>> erdos_renyi_sparsities(std::span<const std::span<co
     (*raw)[l] = sum / (*counts)[l];
   }
   // A layer is dense once its sparsity is found to be 0 or less; each round can only add dense layers.
-  std::ranges::fill(*sparsities, 1.0);
+  std::fill(sparsities->begin(), sparsities->end(), 1.0);
   for (bool settled = false; !settled;) {
     double wanted = 0.0, divisor = 0.0;
     for (std::size_t l = 0; l < shapes.size(); ++l) {

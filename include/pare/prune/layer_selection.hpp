@@ -54,7 +54,7 @@ Result<void> prune_layers(std::span<const ScoredLayer<Scores>> layers, std::size
   for (int shift = 48; shift >= 0; shift -= 16) {
     options.executor(parts.count(), [&](std::size_t part) {
       const std::span<std::uint64_t> own = (*counts)[part];
-      std::ranges::fill(own, 0);
+      std::fill(own.begin(), own.end(), 0);
       each_layer(layers, parts[part], [&](const ScoredLayer<Scores>& layer, RowRange range) {
         const std::size_t cols = layer.mask->shape().cols;
         for (std::size_t r = range.begin; r < range.end; ++r)

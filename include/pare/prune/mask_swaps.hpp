@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
-#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -123,7 +122,10 @@ struct MaskSwaps {
       for (std::size_t c = 0; c < n; ++c)
         if (mask.test(r, c)) order[count++] = static_cast<std::uint32_t>(c);
       const std::span<std::uint32_t> kept = order.first(count);
-      std::ranges::sort(kept, {}, [&](std::uint32_t c) { return std::pair(row.cost(c), c); });
+      std::sort(kept.begin(), kept.end(), [&](std::uint32_t a, std::uint32_t b) {
+        const double x = row.cost(a), y = row.cost(b);
+        return x != y ? x < y : a < b;
+      });
       bool changed = false;
       for (const std::uint32_t leaves : kept) {
         if (!mask.test(r, leaves)) continue;

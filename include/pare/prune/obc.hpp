@@ -48,7 +48,7 @@ struct Obc {
     if constexpr (std::is_same_v<Scope, PerRow>) {
       auto counts = Array<std::size_t>::create(weights.rows, options.memory);
       if (!counts) return std::move(counts).error();
-      std::ranges::fill(*counts, *units);
+      std::fill(counts->begin(), counts->end(), *units);
       return apply(*removals, counts->values(), weights, moment, options);
     } else {
       return apply_cheapest(*removals, *units, weights, moment, options);
@@ -75,14 +75,14 @@ struct Obc {
   Result<PrunedMatrix> operator()(const S& structure, MatrixView<const float> weights, const SecondMoment<Real>& moment,
                                   const Options& options = {}) const {
     if (Result<void> ok = structure.check(); !ok) return std::move(ok).error();
-    auto layer = detail::ObcLayer::create(weights, moment, damping, order, options.memory);
+    auto layer = detail::ObcLayer<double>::create(weights, moment, damping, order, options.memory);
     if (!layer) return std::move(layer).error();
     auto mask = Mask::create(weights.shape(), options.memory);
     if (!mask) return std::move(mask).error();
     const std::size_t m = structure.columns();
     auto left = Matrix<std::uint32_t>::create({weights.rows, ceil_div(weights.cols, m)}, options.memory);
     if (!left) return std::move(left).error();
-    Result<void> done = detail::each_obc_row(*layer, options, [&](detail::ObcRow& row, std::size_t r) {
+    Result<void> done = detail::each_obc_row(*layer, options, [&](detail::ObcRow<double>& row, std::size_t r) {
       const std::span<std::uint32_t> groups = left->row(r);
       for (std::size_t g = 0; g < groups.size(); ++g) {
         const std::size_t width = std::min(m, weights.cols - g * m);
@@ -104,7 +104,7 @@ struct Obc {
   template <class Real>
   Result<ObcTrace> trace(std::size_t width, MatrixView<const float> weights, const SecondMoment<Real>& moment,
                          const Options& options = {}) const {
-    auto layer = detail::ObcLayer::create(weights, moment, damping, order, options.memory);
+    auto layer = detail::ObcLayer<double>::create(weights, moment, damping, order, options.memory);
     if (!layer) return std::move(layer).error();
     return detail::trace_removals(*layer, std::max<std::size_t>(width, 1), options);
   }
@@ -116,7 +116,8 @@ struct Obc {
                              const Options& options = {}) const {
     const std::size_t units = removals.order.cols();
     if (removals.order.rows() != weights.rows || counts.size() != weights.rows ||
-        removals.columns.size() != weights.cols || std::ranges::any_of(counts, [&](auto k) { return k > units; }))
+        removals.columns.size() != weights.cols ||
+        std::any_of(counts.begin(), counts.end(), [&](std::size_t k) { return k > units; }))
       return Error{ErrorCode::invalid_argument, "pare: the removals and their counts are not those of a weight of " +
                                                     std::to_string(weights.rows) + " x " +
                                                     std::to_string(weights.cols)};

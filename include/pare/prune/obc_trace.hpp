@@ -57,7 +57,8 @@ inline Result<Array<std::size_t>> cheapest_removals(std::span<const ObcTrace> la
 
 namespace detail {
 
-inline Result<ObcTrace> trace_removals(const ObcLayer& layer, std::size_t width, const Options& options) {
+template <class Real>
+Result<ObcTrace> trace_removals(const ObcLayer<Real>& layer, std::size_t width, const Options& options) {
   const Shape shape = layer.weights.shape();
   const std::size_t units = ceil_div(shape.cols, width);
   auto order = Matrix<std::uint32_t>::create({shape.rows, units}, options.memory);
@@ -66,31 +67,32 @@ inline Result<ObcTrace> trace_removals(const ObcLayer& layer, std::size_t width,
   if (!losses) return std::move(losses).error();
   auto columns = Array<std::uint32_t>::create(shape.cols, options.memory);
   if (!columns) return std::move(columns).error();
-  std::ranges::copy(layer.columns, columns->begin());
+  std::copy(layer.columns.begin(), layer.columns.end(), columns->begin());
   const std::size_t side = std::min(width, shape.cols) + 1;
-  auto scratch = Matrix<double>::create({width == 1 ? 0 : shape.rows, side * side}, options.memory);
+  auto scratch = Matrix<Real>::create({width == 1 ? 0 : shape.rows, side * side}, options.memory);
   if (!scratch) return std::move(scratch).error();
 
-  Result<void> done = each_obc_row(layer, options, [&](ObcRow& row, std::size_t r) {
+  Result<void> done = each_obc_row(layer, options, [&](ObcRow<Real>& row, std::size_t r) {
     const std::span<std::uint32_t> sequence = order->row(r);
     for (std::size_t u = 0; u < units; ++u) sequence[u] = static_cast<std::uint32_t>(u);
     for (std::size_t step = 0; step < units; ++step) {
       std::size_t best = 0;
-      double least = 0.0;
+      Real least{};
       if (width == 1) {
         best = row.cheapest([](std::size_t) { return true; });
         least = row.cost(best);
       } else {
         for (std::size_t i = step; i < units; ++i) {
           const std::size_t u = sequence[i], begin = u * width;
-          const double now = row.cost(begin, std::min(shape.cols, begin + width), scratch->row(r));
+          const Real now = row.cost(begin, std::min(shape.cols, begin + width), scratch->row(r));
           if (i == step || now < least || (now == least && u < best)) {
             best = u;
             least = now;
           }
         }
       }
-      std::iter_swap(sequence.begin() + static_cast<std::ptrdiff_t>(step), std::ranges::find(sequence, best));
+      std::iter_swap(sequence.begin() + static_cast<std::ptrdiff_t>(step),
+                     std::find(sequence.begin(), sequence.end(), best));
       (*losses)(r, step) = least;
       for (std::size_t p = best * width; p < std::min(shape.cols, (best + 1) * width); ++p) row.eliminate(p);
     }

@@ -31,15 +31,16 @@ Result<SecondMoment<Real>> columns_of(const SecondMoment<Real>& moment, std::spa
 /// What a layer's outputs ought to be, gathered together with the inputs it will have: the layers before it have been
 /// compressed, so that its old weights no longer give the old outputs. weights() are those that come closest, and what
 /// a pruning or quantization by the same inputs' second moment should then be near to. The idea of asymmetric
-/// calibration (Li et al., "GPTAQ", 2025), as a least squares problem of its own.
-class OutputTarget {
+/// calibration (Li et al., "GPTAQ", 2025), as a least squares problem of its own. `Real` is what sums are kept in.
+template <class Real>
+class BasicOutputTarget {
  public:
   /// The target of a weight [outputs, inputs] before any sample. Errors: out_of_memory.
-  static Result<OutputTarget> create(std::size_t outputs, std::size_t inputs,
-                                     std::pmr::memory_resource* memory = nullptr) {
-    auto sum = Matrix<double>::create({outputs, inputs}, memory);
+  static Result<BasicOutputTarget> create(std::size_t outputs, std::size_t inputs,
+                                          std::pmr::memory_resource* memory = nullptr) {
+    auto sum = Matrix<Real>::create({outputs, inputs}, memory);
     if (!sum) return std::move(sum).error();
-    return OutputTarget(*std::move(sum));
+    return BasicOutputTarget(*std::move(sum));
   }
 
   /// Adds the tokens of one sample: wanted outputs [tokens, outputs] and the inputs [tokens, inputs] that are there to
@@ -52,7 +53,7 @@ class OutputTarget {
       return detail::shape_error("the inputs", inputs.shape(), {inputs.rows, sum_.cols()});
     if (Result<void> ok = check_finite(outputs, "the outputs"); !ok) return ok;
     if (Result<void> ok = check_finite(inputs, "the inputs"); !ok) return ok;
-    auto wide = Matrix<double>::create({block_tokens, outputs.cols + inputs.cols}, options.memory);
+    auto wide = Matrix<Real>::create({block_tokens, outputs.cols + inputs.cols}, options.memory);
     if (!wide) return std::move(wide).error();
     for (std::size_t begin = 0; begin < inputs.rows; begin += block_tokens) {
       const std::size_t count = std::min(block_tokens, inputs.rows - begin);
@@ -64,9 +65,9 @@ class OutputTarget {
       options.executor(ceil_div(outputs.cols, panel), [&](std::size_t task) {
         const std::size_t first = task * panel, rows = std::min(panel, outputs.cols - first);
         const std::size_t stride = outputs.cols + inputs.cols;
-        as_eigen(MatrixView<double>(&sum_(first, 0), rows, inputs.cols, inputs.cols, 1)).noalias() +=
-            as_eigen(MatrixView<const double>(&(*wide)(0, first), count, rows, stride, 1)).transpose() *
-            as_eigen(MatrixView<const double>(&(*wide)(0, outputs.cols), count, inputs.cols, stride, 1));
+        as_eigen(MatrixView<Real>(&sum_(first, 0), rows, inputs.cols, inputs.cols, 1)).noalias() +=
+            as_eigen(MatrixView<const Real>(&(*wide)(0, first), count, rows, stride, 1)).transpose() *
+            as_eigen(MatrixView<const Real>(&(*wide)(0, outputs.cols), count, inputs.cols, stride, 1));
       });
     }
     return {};
@@ -74,8 +75,8 @@ class OutputTarget {
 
   /// The same target where only some of the inputs are left, in the order given: with columns_of the moment, weights()
   /// are those by which the others are missed the least. Errors: an input that is not there, out_of_memory.
-  [[nodiscard]] Result<OutputTarget> columns(std::span<const std::uint32_t> inputs,
-                                             std::pmr::memory_resource* memory = nullptr) const {
+  [[nodiscard]] Result<BasicOutputTarget> columns(std::span<const std::uint32_t> inputs,
+                                                  std::pmr::memory_resource* memory = nullptr) const {
     for (const std::uint32_t input : inputs)
       if (input >= sum_.cols())
         return Error{ErrorCode::invalid_argument, "pare: the target has no input " + std::to_string(input)};
@@ -90,31 +91,32 @@ class OutputTarget {
   /// more damping holds them nearer to the weights that were. `inputs` has seen the same samples. Errors: shapes that
   /// do not fit, a moment of no tokens, weights that are not finite or become so, a moment that is not positive
   /// definite.
-  template <class Real>
-  [[nodiscard]] Result<Matrix<float>> weights(MatrixView<const float> original, const SecondMoment<Real>& inputs,
+  template <class Moment>
+  [[nodiscard]] Result<Matrix<float>> weights(MatrixView<const float> original, const SecondMoment<Moment>& inputs,
                                               double damping, const Options& options = {}) const {
     if (Result<void> ok = detail::check_moment(original, inputs); !ok) return std::move(ok).error();
     if (original.shape() != sum_.shape()) return detail::shape_error("the weight", original.shape(), sum_.shape());
     auto result = Matrix<float>::copy(original, options.memory);
     if (!result) return result;
-    auto hessian = Matrix<double>::create({original.cols, original.cols}, options.memory);
+    auto hessian = Matrix<Real>::create({original.cols, original.cols}, options.memory);
     if (!hessian) return std::move(hessian).error();
-    auto change = Matrix<double>::create(original.shape(), options.memory);
+    auto change = Matrix<Real>::create(original.shape(), options.memory);
     if (!change) return std::move(change).error();
-    double mean = 0.0;
+    Real mean{};
     for (std::size_t i = 0; i < original.cols; ++i)
       for (std::size_t j = 0; j < original.cols; ++j) {
-        (*hessian)(i, j) = static_cast<double>(inputs.sum()(i, j));
-        if (i == j) mean += (*hessian)(i, i) / static_cast<double>(original.cols);
+        (*hessian)(i, j) = static_cast<Real>(inputs.sum()(i, j));
+        if (i == j) mean += (*hessian)(i, i) / static_cast<Real>(original.cols);
       }
     for (std::size_t r = 0; r < original.rows; ++r)
-      for (std::size_t c = 0; c < original.cols; ++c) (*change)(r, c) = static_cast<double>(original(r, c));
+      for (std::size_t c = 0; c < original.cols; ++c) (*change)(r, c) = static_cast<Real>(original(r, c));
     auto delta = as_eigen(change->view());
     auto lower = as_eigen(hessian->view());
     delta = (as_eigen(sum_.view()) - delta * lower).eval();
     // A channel that never fired has a gradient of 0 and stays as it is, whatever stands on its diagonal.
-    for (std::size_t i = 0; i < original.cols; ++i) (*hessian)(i, i) += (*hessian)(i, i) == 0.0 ? 1.0 : damping * mean;
-    Eigen::Ref<EigenMatrix<double>, 0, Eigen::OuterStride<>> in_place(lower);
+    for (std::size_t i = 0; i < original.cols; ++i)
+      (*hessian)(i, i) += (*hessian)(i, i) == Real{0} ? Real{1} : static_cast<Real>(damping) * mean;
+    Eigen::Ref<EigenMatrix<Real>, 0, Eigen::OuterStride<>> in_place(lower);
     const Eigen::LLT<decltype(in_place)> factorization(in_place);
     if (factorization.info() != Eigen::Success)
       return Error{ErrorCode::invalid_argument,
@@ -122,7 +124,7 @@ class OutputTarget {
     delta.transpose() = factorization.solve(delta.transpose()).eval();
     for (std::size_t r = 0; r < original.rows; ++r)
       for (std::size_t c = 0; c < original.cols; ++c)
-        (*result)(r, c) = static_cast<float>(static_cast<double>(original(r, c)) + (*change)(r, c));
+        (*result)(r, c) = static_cast<float>(static_cast<Real>(original(r, c)) + (*change)(r, c));
     if (Result<void> ok = check_finite(*result, "the corrected weight"); !ok) return std::move(ok).error();
     return result;
   }
@@ -130,9 +132,11 @@ class OutputTarget {
  private:
   static constexpr std::size_t block_tokens = 256;
 
-  explicit OutputTarget(Matrix<double> sum) : sum_(std::move(sum)) {}
+  explicit BasicOutputTarget(Matrix<Real> sum) : sum_(std::move(sum)) {}
 
-  Matrix<double> sum_;  ///< of output input^T
+  Matrix<Real> sum_;  ///< of output input^T
 };
+
+using OutputTarget = BasicOutputTarget<double>;
 
 }  // namespace pare

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <span>
 #include <string>
-#include <utility>
 
 #include "pare/core/core.hpp"
 
@@ -107,14 +106,14 @@ struct MultistepSchedule {
   /// Error: another number of levels, or times that do not rise.
   [[nodiscard]] Result<void> check() const {
     if (levels.size() == times.size() + 1 &&
-        std::ranges::adjacent_find(times, [](double a, double b) { return !(a < b); }) == times.end())
+        std::adjacent_find(times.begin(), times.end(), [](double a, double b) { return !(a < b); }) == times.end())
       return {};
     return Error{ErrorCode::invalid_argument,
                  "pare: a multistep schedule has rising times and one level more than times"};
   }
   /// Needs check() to succeed.
   double operator()(double time) const noexcept {
-    return levels[static_cast<std::size_t>(std::ranges::upper_bound(times, time) - times.begin())];
+    return levels[static_cast<std::size_t>(std::upper_bound(times.begin(), times.end(), time) - times.begin())];
   }
 };
 

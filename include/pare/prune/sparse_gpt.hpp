@@ -104,9 +104,7 @@ struct SparseGptState {
       w[j] = value;
       errors(r, j - block_begin) = error;
       row_loss[r] += static_cast<double>(error * error);
-      const auto rest = static_cast<Eigen::Index>(block_end - j - 1);
-      using Values = Eigen::Array<Real, Eigen::Dynamic, 1>;
-      if (error != Real{0}) Eigen::Map<Values>(w + j + 1, rest) -= error * Eigen::Map<const Values>(u + j + 1, rest);
+      if (error != Real{0}) detail::subtract_multiple(w + j + 1, error, u + j + 1, block_end - j - 1);
     }
   }
 

@@ -43,7 +43,7 @@ struct WeightBlocks {
     const auto sum = [&](std::size_t i, std::size_t j) { return (*sums)(i, j); };
     auto keys = detail::Scratch::create(1, count, options.memory);
     if (!keys) return std::move(keys).error();
-    std::ranges::transform(sums->values(), (*keys)[0].begin(), detail::saliency_key);
+    for (std::size_t i = 0; i < count; ++i) (*keys)[0][i] = detail::saliency_key(sums->values()[i]);
     detail::prune_below(sum, {0, sums->rows()}, detail::cut_keys((*keys)[0], pruned), *chosen);
     options.executor(shape.rows, [&](std::size_t r) {
       for (std::size_t c = 0; c < shape.cols; ++c)

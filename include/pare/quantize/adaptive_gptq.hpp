@@ -158,7 +158,8 @@ Result<void> AdaptiveGptq::quantize_group(std::size_t g, int bits, detail::Span 
   CodedMatrix& matrix = result.matrix;
   const MatrixView<const float> all = steps.weights();
   const detail::AdaptiveRounding rounding(bits);
-  const Half maximum = scales.fit(rounding, {all.data + columns.begin, all.rows, columns.size(), all.row_stride, 1});
+  const MatrixView<const float> group(all.data + columns.begin, all.rows, columns.size(), all.row_stride, 1);
+  const Half maximum = scales.fit(rounding, group);
   if (!is_finite(static_cast<float>(maximum)))
     return Error{ErrorCode::invalid_argument,
                  "pare: the weights of group " + std::to_string(g) + " are too large for scales in half precision"};

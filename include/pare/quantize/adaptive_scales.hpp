@@ -23,9 +23,12 @@ class AdaptiveRounding {
     return largest / (half_range_ - 0.5f) + 1e-12f;
   }
   /// The sum of |error|^3.5 of an output's weights.
-  [[nodiscard]] double error(std::span<const float> weights, float scale) const {
-    const Eigen::Map<const Eigen::ArrayXf> w(weights.data(), static_cast<Eigen::Index>(weights.size()));
-    const auto rounded = (w / scale).rint().max(-half_range_).min(half_range_ - 1.0f);
+  template <class Real>
+  [[nodiscard]] double error(std::span<const Real> weights, Real scale) const {
+    using Values = Eigen::Array<Real, Eigen::Dynamic, 1>;
+    const Eigen::Map<const Values> w(weights.data(), static_cast<Eigen::Index>(weights.size()));
+    const auto half_range = static_cast<Real>(half_range_);
+    const auto rounded = (w / scale).rint().max(-half_range).min(half_range - Real{1});
     const auto difference = (rounded * scale - w).abs();
     return static_cast<double>((difference.cube() * difference.sqrt()).sum());
   }
@@ -58,11 +61,12 @@ class AdaptiveScales {
   }
 
   /// Finds the scales for the weights [rows, columns of the group]; returns the largest, which may be infinite.
-  Half fit(const AdaptiveRounding& rounding, MatrixView<const float> weights) {
-    const auto row = [&](std::size_t r) { return std::span<const float>(weights.row(r), weights.cols); };
+  template <class Real>
+  Half fit(const AdaptiveRounding& rounding, MatrixView<const Real> weights) {
+    const auto row = [&](std::size_t r) { return std::span<const Real>(weights.row(r), weights.cols); };
     each_row([&](std::size_t, std::size_t r) { plain_[r] = rounding.plain(row(r)); });
-    most_ = *std::ranges::max_element(plain_);
-    std::ranges::fill(sums_.values(), 0.0);
+    most_ = *std::max_element(plain_.begin(), plain_.end());
+    for (double& sum : sums_.values()) sum = 0.0;
     each_row([&](std::size_t task, std::size_t r) {
       const float part = static_cast<float>(root(r)) / 16.0f, scale = part * part * most_;
       for (std::size_t k = 0; k < candidates; ++k) sums_(task, k) += rounding.error(row(r), candidate(k) * scale);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -79,8 +78,8 @@ class Beams {
       if (!ok) return std::move(ok).error();
     for (std::size_t r = 0; r < weights.rows; ++r) {
       beams.kept_(r, 0) = 1;
-      std::ranges::copy(values_in<std::uint16_t>(matrix.codes_memory).subspan(r * codes, codes),
-                        beams.codes_.row(r * beam).begin());
+      std::copy_n(values_in<std::uint16_t>(matrix.codes_memory).data() + r * codes, codes,
+                  beams.codes_.row(r * beam).data());
       for (std::size_t c = 0; c < weights.cols; ++c)
         beams.errors_(r * beam, c) = static_cast<Real>(weights(r, c)) - static_cast<Real>(matrix.value(r, c));
     }
@@ -114,7 +113,7 @@ class Beams {
   void write_codes(AdditiveMatrix& matrix) const {
     const auto found = values_in<std::uint16_t>(matrix.codes_memory);
     for (std::size_t r = 0; r < matrix.shape.rows; ++r)
-      std::ranges::copy(codes_.row(r * beam_), found.subspan(r * codes_.cols(), codes_.cols()).begin());
+      std::copy_n(codes_.row(r * beam_).data(), codes_.cols(), found.data() + r * codes_.cols());
   }
 
  private:
@@ -156,18 +155,23 @@ class Beams {
     adopt(task, r, j, place, choices.first(count));
   }
 
+  template <class T>
+  static void copy_row(const Matrix<T>& from, std::size_t r, Matrix<T>& to, std::size_t s) {
+    std::copy_n(from.row(r).data(), from.cols(), to.row(s).data());
+  }
+
   void adopt(std::size_t task, std::size_t r, std::size_t j, std::size_t place, std::span<const Choice> choices) {
     const auto scale = static_cast<Real>(matrix_->scale(r));
     for (std::size_t b = 0; beam_ > 1 && b < kept_(r, 0); ++b) {
-      std::ranges::copy(errors_.row(r * beam_ + b), parent_errors_.row(task * beam_ + b).begin());
-      std::ranges::copy(codes_.row(r * beam_ + b), parent_codes_.row(task * beam_ + b).begin());
+      copy_row(errors_, r * beam_ + b, parent_errors_, task * beam_ + b);
+      copy_row(codes_, r * beam_ + b, parent_codes_, task * beam_ + b);
     }
     for (std::size_t b = 0; b < choices.size(); ++b) {
       const auto& [loss, parent, code] = choices[b];
       const std::span<Real> error = errors_.row(r * beam_ + b);
       if (beam_ > 1) {
-        std::ranges::copy(parent_errors_.row(task * beam_ + parent), error.begin());
-        std::ranges::copy(parent_codes_.row(task * beam_ + parent), codes_.row(r * beam_ + b).begin());
+        copy_row(parent_errors_, task * beam_ + parent, errors_, r * beam_ + b);
+        copy_row(parent_codes_, task * beam_ + parent, codes_, r * beam_ + b);
       }
       std::uint16_t& old = codes_(r * beam_ + b, place);
       for (std::size_t i = 0; i < book_.cols(); ++i)

@@ -36,7 +36,7 @@ class AdditiveGradient {
   /// The mean over tokens and outputs of the squared error; values() and scales() are then its derivatives.
   double compute(MatrixView<const float> weights, const SecondMoment<Real>& moment, const AdditiveMatrix& matrix,
                  const Executor& executor) {
-    std::ranges::fill(parts_.values(), 0.0);
+    for (double& part : parts_.values()) part = 0.0;
     const double unit = 1.0 / (static_cast<double>(moment.tokens()) * static_cast<double>(weights.rows));
     executor(tasks_, [&](std::size_t task) {
       losses_[task] = 0.0;

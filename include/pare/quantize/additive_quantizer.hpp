@@ -71,7 +71,7 @@ struct AdditiveQuantizer {
     }
     const auto codes = detail::values_in<std::uint16_t>(matrix.codes_memory);
     const auto values = detail::values_in<float>(matrix.values_memory);
-    std::ranges::fill(values, 0.0f);
+    std::fill(values.begin(), values.end(), 0.0f);
     ProgressMeter meter(options.progress, codebooks);
     for (std::size_t m = 0; m < codebooks && groups > 0; ++m) {
       auto points =
@@ -81,7 +81,8 @@ struct AdditiveQuantizer {
       const auto clusters =
           algorithm.operator()<Real>(std::as_const(*left).view(), std::as_const(*points).view(), options);
       if (!clusters) return clusters.error();
-      std::ranges::copy(clusters->centers.values(), values.subspan(m * matrix.vectors * group).begin());
+      const std::span<const float> centers = clusters->centers.values();
+      std::copy(centers.begin(), centers.end(), values.data() + m * matrix.vectors * group);
       for (std::size_t i = 0; i < groups; ++i) {
         const std::uint32_t code = clusters->assignments[i];
         codes[i * codebooks + m] = static_cast<std::uint16_t>(code);

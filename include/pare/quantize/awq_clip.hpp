@@ -84,7 +84,7 @@ struct AwqClip {
   template <Grid G, class Real>
   void search(const G& grid, const BlockTask<Real>& task) const {
     const MatrixView<const float>& weights = task.weights;
-    std::ranges::fill(task.errors, std::numeric_limits<double>::infinity());
+    for (double& error : task.errors) error = std::numeric_limits<double>::infinity();
     const int candidates = std::max(1, static_cast<int>(shrink * steps));
     for (int i = 0; i < candidates; ++i) {
       const float part = steps > 0 ? static_cast<float>(1.0 - static_cast<double>(i) / steps) : 1.0f;

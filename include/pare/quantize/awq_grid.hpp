@@ -29,10 +29,10 @@ struct AwqGrid {
 
   [[nodiscard]] BlockGrid fit(std::span<const float> block) const {
     if (block.empty()) return {};
-    const auto [lowest, largest] = std::ranges::minmax(block);
-    if (!zero_point) return {std::max(std::max(-lowest, largest), least_range) / (middle() - 1.0f), middle()};
-    const float scale = std::max(largest - lowest, least_range) / highest();
-    return {scale, std::clamp(-std::nearbyint(lowest / scale), 0.0f, highest())};
+    const auto [lowest, largest] = std::minmax_element(block.begin(), block.end());
+    if (!zero_point) return {std::max(std::max(-*lowest, *largest), least_range) / (middle() - 1.0f), middle()};
+    const float scale = std::max(*largest - *lowest, least_range) / highest();
+    return {scale, std::clamp(-std::nearbyint(*lowest / scale), 0.0f, highest())};
   }
   [[nodiscard]] std::uint8_t encode(float x, const BlockGrid& fitted) const {
     const float code = std::nearbyint(x / fitted.scale) + fitted.shift;

@@ -52,7 +52,7 @@ struct BiasCorrection {
       result.bias[c] = bias[c] + shift;
     }
     result.applied = result.magnitude < threshold;
-    if (!result.applied) std::ranges::copy(bias, result.bias.begin());
+    if (!result.applied) std::copy(bias.begin(), bias.end(), result.bias.begin());
     return result;
   }
 };

@@ -116,9 +116,10 @@ struct BlockMeasurement {
 
  private:
   static bool same(std::span<const BitShare> a, std::span<const BitShare> b) noexcept {
-    return std::ranges::equal(a, b, [](const BitShare& x, const BitShare& y) {
-      return x.bits == y.bits && x.share == y.share && x.group == y.group;
-    });
+    if (a.size() != b.size()) return false;
+    for (std::size_t i = 0; i < a.size(); ++i)
+      if (a[i].bits != b[i].bits || a[i].share != b[i].share || a[i].group != b[i].group) return false;
+    return true;
   }
 };
 

@@ -24,7 +24,7 @@ inline Result<Array<std::uint32_t>> salient_order(std::span<const float> magnitu
   auto order = Array<std::uint32_t>::create(magnitudes.size(), memory);
   if (!order) return order;
   std::iota(order->begin(), order->end(), 0u);
-  std::ranges::sort(*order, [&](std::uint32_t a, std::uint32_t b) {
+  std::sort(order->begin(), order->end(), [&](std::uint32_t a, std::uint32_t b) {
     return magnitudes[a] != magnitudes[b] ? magnitudes[a] > magnitudes[b] : a < b;
   });
   return order;

@@ -33,12 +33,12 @@ struct ClipSearchGrid {
   [[nodiscard]] BlockGrid fit(std::span<const float> block, std::span<const float> importance) const {
     BlockGrid best = base.fit(block);
     if (block.empty() || search.steps <= 0) return best;
-    const auto [lowest, highest] = std::ranges::minmax(block);
+    const auto [lowest, highest] = std::minmax_element(block.begin(), block.end());
     double least = error(block, importance, best);
     const int candidates = static_cast<int>(search.shrink * search.steps);
     for (int i = 1; i < candidates; ++i) {
       const auto part = static_cast<float>(1.0 - static_cast<double>(i) / search.steps);
-      const std::array<float, 2> range{part * lowest, part * highest};
+      const std::array<float, 2> range{part * *lowest, part * *highest};
       const BlockGrid narrower = base.fit(range);
       if (const double e = error(block, importance, narrower); e < least) {
         least = e;

@@ -109,18 +109,22 @@ struct CoordinateDescent {
       for (std::size_t c = 0; c < rows.errors.cols; ++c)
         rows.errors(i, c) = double{matrix.value(rows.begin + i, c)} - double{weights(rows.begin + i, c)};
     multiply(rows.errors, moment.sum(), rows.gradients);
-    for (std::size_t i = 0; i < rows.errors.rows; ++i)
-      losses[rows.begin + i] = as_eigen(rows.errors)
-                                   .row(static_cast<Eigen::Index>(i))
-                                   .dot(as_eigen(rows.gradients).row(static_cast<Eigen::Index>(i)));
+    for (std::size_t i = 0; i < rows.errors.rows; ++i) losses[rows.begin + i] = dot(rows.errors, rows.gradients, i);
   }
 
-  template <class Real>
-  static void multiply(MatrixView<double> a, MatrixView<const Real> moment, MatrixView<double> product) {
-    if constexpr (std::is_same_v<Real, double>)
+  /// Of row i of both.
+  template <class Sum>
+  static Sum dot(MatrixView<Sum> a, MatrixView<Sum> b, std::size_t i) {
+    const auto row = static_cast<Eigen::Index>(i);
+    return as_eigen(a).row(row).dot(as_eigen(b).row(row));
+  }
+
+  template <class Sum, class Real>
+  static void multiply(MatrixView<Sum> a, MatrixView<const Real> moment, MatrixView<Sum> product) {
+    if constexpr (std::is_same_v<Real, Sum>)
       as_eigen(product).noalias() = as_eigen(a) * as_eigen(moment);
     else
-      as_eigen(product).noalias() = as_eigen(a) * as_eigen(moment).template cast<double>();
+      as_eigen(product).noalias() = as_eigen(a) * as_eigen(moment).template cast<Sum>();
   }
 
   /// Gives every column of a row its best code in turn; whether any changed.
@@ -169,7 +173,7 @@ struct CoordinateDescent {
     // constant.
     for (std::size_t g = 0; g < groups; ++g) {
       const std::size_t first = g * matrix.block.cols, width = std::min(matrix.block.cols, channels - first);
-      multiply({rows.units.data + first, count, width, channels, 1},
+      multiply(MatrixView<double>(rows.units.data + first, count, width, channels, 1),
                MatrixView<const Real>(moment.sum().row(first), width, channels), rows.gradients);
       for (std::size_t i = 0; i < count; ++i) {
         double* const system = rows.systems.row(i) + g * (groups + 1);
@@ -179,35 +183,40 @@ struct CoordinateDescent {
         }
       }
     }
-    const auto size = static_cast<Eigen::Index>(groups);
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto system = as_eigen(MatrixView<double>(rows.systems.row(i), groups, groups + 1));
-      Eigen::VectorXd now(size);
-      for (Eigen::Index g = 0; g < size; ++g)
-        now(g) = double{matrix.scales()(rows.begin + i, static_cast<std::size_t>(g))};
-      const auto loss = [&](const Eigen::VectorXd& scales) {
-        return scales.dot(system.leftCols(size) * scales) - 2.0 * system.col(size).dot(scales);
-      };
-      EigenMatrix<double> a = system.leftCols(size);
-      Eigen::VectorXd b = system.col(size);
-      // A group of codes without value has no say, and its scale stays.
-      for (Eigen::Index g = 0; g < size; ++g)
-        if (!(a(g, g) > 0.0)) {
-          a(g, g) = 1.0;
-          b(g) = now(g);
-        }
-      Eigen::VectorXd better = a.ldlt().solve(b);
-      bool good = true;
-      for (double& scale : better) {
-        const float rounded =
-            decode_scale(matrix.scale_type, round_scale(matrix.scale_type, static_cast<float>(scale)));
-        good = good && is_finite(rounded) && rounded != 0.0f;
-        scale = double{rounded};
+    for (std::size_t i = 0; i < count; ++i)
+      solve(MatrixView<double>(rows.systems.row(i), groups, groups + 1), matrix, rows.begin + i);
+  }
+
+  /// Gives the groups of row r the scales s for which s^T A s - 2 b^T s is least, where they are better than those it
+  /// has; `equations` is A with b as its last column.
+  template <class Sum>
+  static void solve(MatrixView<Sum> equations, CodedMatrix& matrix, std::size_t r) {
+    using Vector = Eigen::Matrix<Sum, Eigen::Dynamic, 1>;
+    const auto system = as_eigen(equations);
+    const auto size = static_cast<Eigen::Index>(equations.rows);
+    Vector now(size);
+    for (Eigen::Index g = 0; g < size; ++g) now(g) = Sum{matrix.scales()(r, static_cast<std::size_t>(g))};
+    const auto loss = [&](const Vector& scales) {
+      return scales.dot(system.leftCols(size) * scales) - 2 * system.col(size).dot(scales);
+    };
+    EigenMatrix<Sum> a = system.leftCols(size);
+    Vector b = system.col(size);
+    // A group of codes without value has no say, and its scale stays.
+    for (Eigen::Index g = 0; g < size; ++g)
+      if (!(a(g, g) > Sum{0})) {
+        a(g, g) = Sum{1};
+        b(g) = now(g);
       }
-      if (!good || !(loss(better) < loss(now))) continue;
-      for (Eigen::Index g = 0; g < size; ++g)
-        matrix.scales()(rows.begin + i, static_cast<std::size_t>(g)) = static_cast<float>(better(g));
+    Vector better = a.ldlt().solve(b);
+    bool good = true;
+    for (Sum& scale : better) {
+      const float rounded = decode_scale(matrix.scale_type, round_scale(matrix.scale_type, static_cast<float>(scale)));
+      good = good && is_finite(rounded) && rounded != 0.0f;
+      scale = Sum{rounded};
     }
+    if (!good || !(loss(better) < loss(now))) return;
+    for (Eigen::Index g = 0; g < size; ++g)
+      matrix.scales()(r, static_cast<std::size_t>(g)) = static_cast<float>(better(g));
   }
 };
 

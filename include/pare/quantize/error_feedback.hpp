@@ -20,7 +20,7 @@ Result<Array<std::uint32_t>> descending_order(const SecondMoment<Real>& moment,
   auto order = Array<std::uint32_t>::create(moment.channels(), memory);
   if (!order) return order;
   std::iota(order->begin(), order->end(), 0u);
-  std::ranges::sort(*order, [&](std::uint32_t a, std::uint32_t b) {
+  std::sort(order->begin(), order->end(), [&](std::uint32_t a, std::uint32_t b) {
     const Real x = moment.sum()(a, a), y = moment.sum()(b, b);
     return x != y ? x > y : a < b;
   });
@@ -136,9 +136,7 @@ class ErrorFeedback {
           const float error = (row[i] - value(rows.begin + r, row[i])) / spread[i];
           row[i] = error;
           loss += static_cast<double>(error) * static_cast<double>(error);
-          using Row = Eigen::Array<float, 1, Eigen::Dynamic>;
-          const auto count = static_cast<Eigen::Index>(width - i - 1);
-          Eigen::Map<Row>(row + i + 1, count) -= error * Eigen::Map<const Row>(spread + i + 1, count);
+          subtract_multiple(row + i + 1, error, spread + i + 1, width - i - 1);
         }
       }
     spread(rows, places, errors);

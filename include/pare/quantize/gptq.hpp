@@ -57,7 +57,7 @@ struct Gptq {
       for (std::size_t c = begin; c < begin + cols; ++c) scratch[count++] = at(r, c);
     const std::span<const float> values = scratch.first(count);
     // Weights that left the range of float meanwhile will show in the loss.
-    const bool finite = std::ranges::all_of(values, [](float x) { return is_finite(x); });
+    const bool finite = std::all_of(values.begin(), values.end(), [](float x) { return is_finite(x); });
     detail::set_block_grid(matrix, block_row, group, finite ? grid.fit(values) : BlockGrid{});
   }
 };

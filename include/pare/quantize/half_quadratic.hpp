@@ -65,9 +65,10 @@ struct HalfQuadratic {
     if (!parameters) return std::move(parameters).error();
     const int last = static_cast<int>(std::nearbyint(std::exp2(bits) - 1.0));
     for (std::size_t g = 0; g < groups; ++g) {
-      const auto [lowest, highest] = std::ranges::minmax(values->row(g));
+      const std::span<const float> row = values->row(g);
+      const auto [lowest, highest] = std::minmax_element(row.begin(), row.end());
       HqqParameters& p = (*parameters)[g];
-      p = hqq_parameters_upto(lowest, highest, last);
+      p = hqq_parameters_upto(*lowest, *highest, last);
       if (!is_finite(p.scale) || !is_finite(p.zero))
         return Error{ErrorCode::invalid_argument,
                      "pare: the weights of group " + std::to_string(g) + " span too far for a scale"};

@@ -106,8 +106,8 @@ struct KMeans {
   template <class Real>
   bool move_centers(const Matrix<Real>& points, Clusters& clusters, Matrix<double>& sums,
                     Array<std::size_t>& counts) const {
-    std::ranges::fill(sums.values(), 0.0);
-    std::ranges::fill(counts, std::size_t{0});
+    for (double& sum : sums.values()) sum = 0.0;
+    std::fill(counts.begin(), counts.end(), std::size_t{0});
     for (std::size_t i = 0; i < points.rows(); ++i) {
       const std::size_t k = clusters.assignments[i];
       ++counts[k];
@@ -157,9 +157,10 @@ inline Result<Matrix<float>> farthest_points(MatrixView<const float> points, std
   if (Result<void> ok = detail::check_points(points, count); !ok) return std::move(ok).error();
   auto distances = Array<double>::create(points.rows, memory);
   if (!distances) return std::move(distances).error();
-  std::ranges::fill(*distances, std::numeric_limits<double>::infinity());
+  std::fill(distances->begin(), distances->end(), std::numeric_limits<double>::infinity());
   return detail::pick_points(points, count, memory, [&](std::size_t) {
-    const auto chosen = static_cast<std::size_t>(std::ranges::max_element(*distances) - distances->begin());
+    const auto chosen =
+        static_cast<std::size_t>(std::max_element(distances->begin(), distances->end()) - distances->begin());
     for (std::size_t i = 0; i < points.rows; ++i) {
       double distance = 0.0;
       for (std::size_t d = 0; d < points.cols; ++d) {

@@ -65,8 +65,8 @@ struct LoraCorrection {
       // Over weights and outputs alike, the best right side is the best over the weights.
       right = square.completeOrthogonalDecomposition().solve(left.transpose() * residual);
     }
-    as_eigen(a->view()) = right.template cast<float>();
-    as_eigen(b->view()) = left.template cast<float>();
+    copy(right, a->view());
+    copy(left, b->view());
     return LowRank{*std::move(a), *std::move(b)};
   }
 
@@ -79,6 +79,13 @@ struct LoraCorrection {
         result(static_cast<Eigen::Index>(r), static_cast<Eigen::Index>(c)) =
             static_cast<typename Dense::Scalar>(matrix(r, c));
     return result;
+  }
+
+  template <class Dense>
+  static void copy(const Dense& matrix, MatrixView<float> to) {
+    for (std::size_t r = 0; r < to.rows; ++r)
+      for (std::size_t c = 0; c < to.cols; ++c)
+        to(r, c) = static_cast<float>(matrix(static_cast<Eigen::Index>(r), static_cast<Eigen::Index>(c)));
   }
 
   /// Multiplies each channel by its largest input, as a part of the largest in its group.

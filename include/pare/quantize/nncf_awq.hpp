@@ -42,7 +42,7 @@ struct NncfAwq {
     if (Result<void> ok = check_finite(samples, "the sample"); !ok) return std::move(ok).error();
     auto scales = Array<float>::create(channels, options.memory);
     if (!scales || channels == 0) return scales;
-    std::ranges::fill(*scales, 1.0f);
+    std::fill(scales->begin(), scales->end(), 1.0f);
     auto largest = Array<float>::create(channels, options.memory);
     if (!largest) return std::move(largest).error();
     for (std::size_t s = 0; s < samples.rows; ++s)
@@ -51,7 +51,7 @@ struct NncfAwq {
     auto order = Array<std::size_t>::create(channels, options.memory);
     if (!order) return std::move(order).error();
     std::iota(order->begin(), order->end(), std::size_t{0});
-    std::ranges::sort(*order, [&](std::size_t a, std::size_t b) {
+    std::sort(order->begin(), order->end(), [&](std::size_t a, std::size_t b) {
       return (*largest)[a] > (*largest)[b] || ((*largest)[a] == (*largest)[b] && a < b);
     });
     const MatrixView<const float> picked = detail::pick_samples(samples, subset);
@@ -81,11 +81,11 @@ struct NncfAwq {
                       std::span<float> largest, std::span<float> scales, const Options& options) const {
     auto sorted = Array<float>::create(largest.size(), options.memory);
     if (!sorted) return std::move(sorted).error();
-    std::ranges::copy(largest, sorted->begin());
+    std::copy(largest.begin(), largest.end(), sorted->begin());
     const float decile = quantile(sorted->values(), 0.1);
     for (float& x : largest) x = std::min(std::max(x, decile), 100.0f);
     // Channels that never fire would be divided by 0 at every exponent but the first.
-    if (std::ranges::find(largest, 0.0f) != largest.end()) return {};
+    if (std::find(largest.begin(), largest.end(), 0.0f) != largest.end()) return {};
 
     auto inputs = Matrix<double>::copy(samples, options.memory);
     if (!inputs) return std::move(inputs).error();
@@ -100,7 +100,7 @@ struct NncfAwq {
       if (!error) return error.error();
       if (!(*error < least)) continue;
       least = *error;
-      std::ranges::copy(*candidate, scales.begin());
+      std::copy(candidate->begin(), candidate->end(), scales.begin());
     }
     return {};
   }

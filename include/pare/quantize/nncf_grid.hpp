@@ -27,7 +27,8 @@ struct NncfGrid {
 
   [[nodiscard]] BlockGrid fit(std::span<const float> block) const {
     if (block.empty()) return {least_scale, symmetric ? middle() : 0.0f};
-    const auto [lowest, largest] = std::ranges::minmax(block);
+    const auto [least, most] = std::minmax_element(block.begin(), block.end());
+    const float lowest = *least, largest = *most;
     if (symmetric) {
       const float scale = (std::fabs(lowest) >= largest ? std::fabs(lowest) : -largest) / middle();
       return {std::fabs(scale) < least_scale ? least_scale : scale, middle()};

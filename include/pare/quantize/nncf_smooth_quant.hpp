@@ -40,14 +40,14 @@ struct NncfSmoothQuant {
     float best_ratio = 0.0f;
     for (const MatrixView<const float>& weights : layers) {
       fill(weights, magnitudes, scales->values());
-      std::ranges::copy(*scales, sorted->begin());
+      std::copy(scales->begin(), scales->end(), sorted->begin());
       const float low = std::min(pare::quantile(sorted->values(), quantile), most);
       for (float& scale : *scales) scale = std::clamp(scale, low, most);
-      const auto [least, largest] = std::ranges::minmax(scales->values());
-      const float ratio = least / (largest + epsilon);
+      const auto [least, largest] = std::minmax_element(scales->begin(), scales->end());
+      const float ratio = *least / (*largest + epsilon);
       if (!(ratio > best_ratio)) continue;
       best_ratio = ratio;
-      std::ranges::copy(*scales, best->begin());
+      std::copy(scales->begin(), scales->end(), best->begin());
     }
     return best;
   }

@@ -106,22 +106,31 @@ struct Obq {
     if (!dead) return std::move(dead).error();
     auto identity = Matrix<double>::create({n, n}, options.memory);
     if (!identity) return std::move(identity).error();
-    auto h = as_eigen(hessian->view());
-    auto inverse = as_eigen(identity->view());
-    h *= 2.0 / static_cast<double>(moment.samples());
-    h.diagonal().array() += damping * h.diagonal().mean();
+    const double factor = 2.0 / static_cast<double>(moment.samples());
+    if (Result<void> ok = invert(hessian->view(), identity->view(), factor, dead->values()); !ok)
+      return std::move(ok).error();
+    return Inverse{*std::move(identity), *std::move(dead)};
+  }
+
+  /// Fills the inverse of the Hessian times a factor, damped, and says which channels never fired.
+  template <class Value>
+  Result<void> invert(MatrixView<Value> hessian, MatrixView<Value> result, Value factor, std::span<bool> dead) const {
+    auto h = as_eigen(hessian);
+    auto inverse = as_eigen(result);
+    h *= factor;
+    h.diagonal().array() += static_cast<Value>(damping) * h.diagonal().mean();
     if (!h.allFinite()) return Error{ErrorCode::invalid_argument, "pare: the Hessian holds a value that is not finite"};
-    for (std::size_t c = 0; c < n; ++c) {
-      (*dead)[c] = (*hessian)(c, c) == 0.0;
-      if ((*dead)[c]) (*hessian)(c, c) = 1.0;
+    for (std::size_t c = 0; c < dead.size(); ++c) {
+      dead[c] = hessian(c, c) == Value{0};
+      if (dead[c]) hessian(c, c) = Value{1};
     }
     for (int attempt = 0; attempt <= retries; ++attempt) {
-      const Eigen::LLT<EigenMatrix<double>> factors(h);
+      const Eigen::LLT<EigenMatrix<Value>> factors(h);
       inverse.setIdentity();
       factors.solveInPlace(inverse);
-      if (factors.info() == Eigen::Success && inverse.allFinite() && (inverse.diagonal().array() > 0.0).all())
-        return Inverse{*std::move(identity), *std::move(dead)};
-      h.diagonal().array() += 1.0;
+      if (factors.info() == Eigen::Success && inverse.allFinite() && (inverse.diagonal().array() > Value{0}).all())
+        return {};
+      h.diagonal().array() += Value{1};
     }
     return Error{ErrorCode::invalid_argument,
                  "pare: the Hessian is not positive definite; give more samples, more damping or more retries"};
@@ -132,7 +141,7 @@ struct Obq {
   double round_row(const G& grid, std::size_t r, float reach, std::span<Weight> row, const Matrix<double>& inverse,
                    std::span<double> h, CodedMatrix& matrix) const {
     const std::size_t n = row.size();
-    std::ranges::copy(inverse.values(), h.begin());
+    std::copy_n(inverse.values().data(), n * n, h.begin());
     const auto fitted = [&](std::size_t column) {
       return detail::block_grid(matrix, r / matrix.block.rows, matrix.group_of(column));
     };

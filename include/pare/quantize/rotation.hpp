@@ -37,7 +37,7 @@ class HadamardRotation {
     if (!hadamard) return std::move(hadamard).error();
     auto copy = Array<float>::create(signs.size(), memory);
     if (!copy) return std::move(copy).error();
-    std::ranges::copy(signs, copy->begin());
+    std::copy(signs.begin(), signs.end(), copy->begin());
     return HadamardRotation(*std::move(hadamard), *std::move(copy));
   }
   /// Signs drawn from a seed, the same on every machine.

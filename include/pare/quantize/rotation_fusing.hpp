@@ -56,8 +56,8 @@ inline Result<void> fold_normalization(std::span<float> gain, std::span<float> n
       }
       if (!layer.bias.empty()) layer.bias[r] = static_cast<float>(static_cast<double>(layer.bias[r]) + moved);
     }
-  std::ranges::fill(gain, 1.0f);
-  std::ranges::fill(norm_bias, 0.0f);
+  std::fill(gain.begin(), gain.end(), 1.0f);
+  std::fill(norm_bias.begin(), norm_bias.end(), 0.0f);
   return {};
 }
 

@@ -130,9 +130,15 @@ class SoftRows {
     const std::size_t rows = weights_.rows(), cols = weights_.cols();
     for (std::size_t r = 0; r < rows; ++r)
       for (std::size_t c = 0; c < cols; ++c) errors_(r, c) = value_of(weights_(r, c)) - weights_(r, c).weight;
-    const auto count = static_cast<Eigen::Index>(rows);
-    auto errors = as_eigen(errors_.view());
-    errors.bottomRows(count).noalias() = errors.topRows(count) * as_eigen(moment.view());
+    return multiply(errors_.view(), moment.view());
+  }
+
+  /// Fills the lower half of the errors; returns the sum of both halves' products of elements.
+  template <class Sum>
+  static Sum multiply(MatrixView<Sum> halves, MatrixView<const Sum> moment) {
+    const auto count = static_cast<Eigen::Index>(halves.rows / 2);
+    auto errors = as_eigen(halves);
+    errors.bottomRows(count).noalias() = errors.topRows(count) * as_eigen(moment);
     return errors.topRows(count).cwiseProduct(errors.bottomRows(count)).sum();
   }
 

@@ -132,15 +132,16 @@ inline Result<Array<bool>> choose_low_precision(std::span<const double> scores, 
   if (scores.size() != sizes.size())
     return Error{ErrorCode::invalid_argument, "pare: there are " + std::to_string(scores.size()) + " scores for " +
                                                   std::to_string(sizes.size()) + " layers"};
-  if (!(ratio >= 0.0 && ratio <= 1.0) || std::ranges::any_of(scores, [](double x) { return std::isnan(x); }))
+  if (!(ratio >= 0.0 && ratio <= 1.0) ||
+      std::any_of(scores.begin(), scores.end(), [](double x) { return std::isnan(x); }))
     return Error{ErrorCode::invalid_argument, "pare: the choice of layers needs scores and a ratio of 0 to 1"};
   auto chosen = Array<bool>::create(scores.size(), memory);
   if (!chosen) return chosen;
   auto order = Array<std::size_t>::create(scores.size(), memory);
   if (!order) return std::move(order).error();
   std::iota(order->begin(), order->end(), std::size_t{0});
-  std::ranges::sort(
-      *order, [&](std::size_t a, std::size_t b) { return scores[a] < scores[b] || (scores[a] == scores[b] && a < b); });
+  std::sort(order->begin(), order->end(),
+            [&](std::size_t a, std::size_t b) { return scores[a] < scores[b] || (scores[a] == scores[b] && a < b); });
   double total = 0.0, taken = 0.0;
   for (const std::size_t size : sizes) total += static_cast<double>(size);
   for (const std::size_t layer : *order) {

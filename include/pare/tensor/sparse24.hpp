@@ -57,7 +57,7 @@ void fill_sparse24(Sparse24Tensor<S>& tensor, std::size_t block, const PackedVie
   constexpr std::size_t window = 512, unit_bytes = prepared_unit_bytes<Sparse24Codes<Codes>>;
   std::array<std::uint8_t, window> codes;
   const std::span<std::uint8_t> out = tensor.codes(block);
-  std::ranges::fill(out, std::uint8_t{0});
+  std::fill(out.begin(), out.end(), std::uint8_t{0});
   const std::size_t first_row = block * prepared_rows;
   for (std::size_t r = 0; r < std::min(prepared_rows, mask.rows - first_row); ++r)
     for (std::size_t c = 0; c < mask.cols; c += 4) {
