@@ -14,6 +14,10 @@ set(order
   "quantize prune adapters train"
   "search")
 set(packages "Eigen|hwy|xsimd|fmt")
+# What the processor's instructions need, and Linux's system calls where they are asked for.
+set(machine "[a-z0-9]+intrin\\.h|arm_[a-z]+\\.h|cpuid\\.h")
+set(system_header "pare/kernels/highway/targets.hpp")
+set(system "sys/syscall\\.h|unistd\\.h")
 
 set(height 0)
 foreach(line IN LISTS order)
@@ -55,7 +59,9 @@ foreach(header IN LISTS headers)
         if(layer STREQUAL "core")
           fault("includes ${included}; core stands on the standard library alone")
         endif()
-      elseif(included MATCHES "[/]|\\.h(pp)?$" AND NOT included MATCHES "^[a-z0-9]+intrin\\.h$|^arm_[a-z]+\\.h$")
+      elseif(header STREQUAL system_header AND included MATCHES "^(${system})$")
+        continue()
+      elseif(included MATCHES "[/]|\\.h(pp)?$" AND NOT included MATCHES "^(${machine})$")
         fault("includes ${included}; name pare's headers as \"pare/...\", and no package but ${packages}")
       endif()
       continue()
