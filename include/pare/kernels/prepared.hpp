@@ -14,7 +14,7 @@ inline constexpr std::size_t prepared_rows = 16;
 inline constexpr std::size_t prepared_unit = 32;
 
 /// Products take at most this many rows of activations at once, which keeps them near in memory.
-inline constexpr std::size_t prepared_batch = 96;
+inline constexpr std::size_t prepared_batch = 132;
 
 /// How prepared weights hold an integer from 0 up: four bits that are the integer.
 struct PreparedNibbles {

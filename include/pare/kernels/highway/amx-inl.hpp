@@ -115,8 +115,8 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* inte
 template <class Codes, std::size_t Rows>
 void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x, float* y,
                      std::size_t y_stride) {
-  // The activations of these columns stay in the first-level cache for so many blocks of weights.
-  constexpr std::size_t columns_at_once = 256, blocks_at_once = 4;
+  // The activations of these columns stay in the caches for so many blocks of weights.
+  constexpr std::size_t columns_at_once = 512, blocks_at_once = 4;
   constexpr std::size_t most_rows = Rows == tile_lines ? prepared_batch : 2 * Rows, tile_size = Rows * lanes;
   HWY_ALIGN std::uint8_t integers[prepared_rows * columns_at_once];
   HWY_ALIGN float totals[blocks_at_once * ceil_div(most_rows, Rows) * tile_size];
