@@ -46,20 +46,26 @@ class HugePages final : public std::pmr::memory_resource {
   }
 };
 
-template <pare::PreparableScheme S>
+template <class Prepared>
 class Model final : public PreparedMatrix::Concept {
  public:
-  explicit Model(pare::PreparedTensor<S> tensor) : tensor_(std::move(tensor)) {}
-  [[nodiscard]] pare::Shape shape() const override { return tensor_.shape(); }
-  [[nodiscard]] std::size_t bytes() const override { return tensor_.bytes(); }
+  explicit Model(Prepared weights) : weights_(std::move(weights)) {}
+  [[nodiscard]] pare::Shape shape() const override { return weights_.shape(); }
+  [[nodiscard]] std::size_t bytes() const override { return weights_.bytes(); }
   Result<void> matmul(pare::MatrixView<const float> x, pare::MatrixView<float> y,
                       const pare::Options& options) const override {
-    return pare::matmul(tensor_, x, y, options);
+    return pare::matmul(weights_, x, y, options);
   }
 
  private:
-  pare::PreparedTensor<S> tensor_;
+  Prepared weights_;
 };
+
+pare::Options in_huge_pages(pare::Options options) {
+  static HugePages huge_pages;
+  if (options.memory == nullptr) options.memory = &huge_pages;
+  return options;
+}
 
 std::span<const std::uint8_t> as_codes(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
@@ -74,21 +80,24 @@ bool PreparedMatrix::takes(std::string_view scheme) {
 }
 
 Result<PreparedMatrix> PreparedMatrix::prepare(const PackedMatrix& packed, const pare::Options& options) {
-  static HugePages huge_pages;
-  pare::Options chosen = options;
-  if (chosen.memory == nullptr) chosen.memory = &huge_pages;
   return pare::with_scheme(packed.scheme(), [&]<class S>(std::type_identity<S>) -> Result<PreparedMatrix> {
     if constexpr (pare::PreparableScheme<S>) {
       const auto view = pare::PackedView<S>::over(packed.shape(), as_codes(packed.codes()), as_codes(packed.scales()),
                                                   as_codes(packed.zero_points()));
       if (!view) return view.error();
-      auto tensor = pare::prepare<S>(*view, chosen);
+      auto tensor = pare::prepare<S>(*view, in_huge_pages(options));
       if (!tensor) return std::move(tensor).error();
-      return PreparedMatrix(std::make_shared<Model<S>>(*std::move(tensor)));
+      return PreparedMatrix(std::make_shared<Model<pare::PreparedTensor<S>>>(*std::move(tensor)));
     } else {
       return Error{ErrorCode::unsupported, fmt::format("{} cannot be prepared", packed.scheme())};
     }
   });
+}
+
+Result<PreparedMatrix> PreparedMatrix::prepare(const pare::CodedMatrix& codes, const pare::Options& options) {
+  auto matrix = pare::prepare(codes, in_huge_pages(options));
+  if (!matrix) return std::move(matrix).error();
+  return PreparedMatrix(std::make_shared<Model<pare::PreparedMatrix>>(*std::move(matrix)));
 }
 
 pare::Shape PreparedMatrix::shape() const { return self_->shape(); }

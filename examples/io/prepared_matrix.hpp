@@ -8,11 +8,12 @@
 #include "io/packed_matrix.hpp"
 #include "pare/core/executor.hpp"
 #include "pare/core/result.hpp"
+#include "pare/layouts/layouts.hpp"
 
 namespace io {
 
-/// A pare::PreparedTensor whose scheme is chosen at run time: packed weights in the order in which products with
-/// eight-bit activations read them, in memory of its own.
+/// A pare::PreparedTensor whose scheme is chosen at run time, or a pare::PreparedMatrix: weights in the order in which
+/// products with eight-bit activations read them, in memory of its own.
 class PreparedMatrix {
  public:
   /// Whether prepare() takes matrices of this scheme of the catalog.
@@ -20,6 +21,8 @@ class PreparedMatrix {
 
   /// Repacks a matrix, which is needed no more. Errors: unsupported where takes() is false, out of memory.
   static pare::Result<PreparedMatrix> prepare(const PackedMatrix& packed, const pare::Options& options = {});
+  /// The same for codes of any layout. Errors: those of pare::prepare.
+  static pare::Result<PreparedMatrix> prepare(const pare::CodedMatrix& codes, const pare::Options& options = {});
 
   [[nodiscard]] pare::Shape shape() const;
   /// The bytes that a product reads of the weights.

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <span>
+#include <string_view>
 #include <utility>
+
+#include "llama/architecture.hpp"
 
 namespace llama {
 using pare::Error;
@@ -21,11 +24,28 @@ Result<void> prepare_packed(Linear& linear, const WeightFiles& files, pare::Exec
   return {};
 }
 
+/// A layer whose codes or their groups cannot be prepared stays in floats.
+Result<void> prepare_coded(Linear& linear, const WeightFiles& files, std::string_view name, pare::Executor executor) {
+  const auto codes = files.read_coded(name);
+  auto prepared =
+      codes ? io::PreparedMatrix::prepare(*codes, {.executor = executor}) : Result<io::PreparedMatrix>(codes.error());
+  if (!prepared && prepared.error().code == pare::ErrorCode::unsupported) return {};
+  if (!prepared) return std::move(prepared).error();
+  linear = Linear(*std::move(prepared));
+  return {};
+}
+
 }  // namespace
 
-Result<void> prepare(Block& block, const WeightFiles& files, pare::Executor executor) {
-  for (Linear& linear : block.linears)
-    if (auto done = prepare_packed(linear, files, executor); !done) return done;
+Result<void> prepare(Block& block, const WeightFiles& files, const Config& config, std::size_t layer,
+                     pare::Executor executor) {
+  for (const LinearRole role : linear_roles) {
+    Linear& linear = block[role];
+    auto done = linear.floats() == nullptr
+                    ? prepare_packed(linear, files, executor)
+                    : prepare_coded(linear, files, expected_linear(config, layer, role).name, executor);
+    if (!done) return done;
+  }
   return {};
 }
 

@@ -28,7 +28,8 @@ Result<Model> Model::load(WeightFiles files, const Loading& loading) {
     auto block = load_block(loaded.files_, loaded.config_, layer);
     if (!block) return std::move(block).error();
     if (loading.activations == Activations::int8)
-      if (auto done = prepare(*block, loaded.files_, loading.executor); !done) return std::move(done).error();
+      if (auto done = prepare(*block, loaded.files_, loaded.config_, layer, loading.executor); !done)
+        return std::move(done).error();
     loaded.blocks_.push_back(*std::move(block));
   }
   auto ends = load_ends(loaded.files_, loaded.config_);

@@ -12,6 +12,7 @@
 
 #include "io/thread_pool.hpp"
 #include "llama/gguf_export.hpp"
+#include "llama/model.hpp"
 #include "llama/model_writer.hpp"
 #include "llama/tokenizer_files.hpp"
 #include "tiny_model.hpp"
@@ -144,6 +145,29 @@ TEST_F(Convert, RefusesWhatALayoutCannotHold) {
   const auto floats = convert(integers, "float32");
   ASSERT_TRUE(floats) << floats.error().message;
   EXPECT_NE(refusal(*floats, "gptq").find("has no codes; quantize the model first"), std::string::npos);
+}
+
+TEST_F(Convert, CodesOfOtherToolsGiveThePackedModelsProducts) {
+  const fs::path source = packed("int4-g32-f16");
+  const auto logits = [](const fs::path& path) {
+    const auto model = llama::Model::load(path, {.activations = llama::Activations::int8});
+    EXPECT_TRUE(model) << model.error().message;
+    for (const llama::Block& block : model->blocks())
+      for (const llama::Linear& linear : block.linears) EXPECT_NE(linear.prepared(), nullptr);
+    llama::Context context(*model, 3, pare::serial);
+    const std::int32_t tokens[] = {1, 40, 7};
+    const auto hidden = context.advance(tokens);
+    EXPECT_TRUE(hidden) << hidden.error().message;
+    const auto row = context.logits(*hidden);
+    EXPECT_TRUE(row) << row.error().message;
+    return std::vector<float>(row->data, row->data + row->rows * row->cols);
+  };
+  const std::vector<float> expected = logits(source);
+  for (const char* layout : {"gptq", "mlc"}) {
+    const auto other = convert(source, layout);
+    ASSERT_TRUE(other) << other.error().message;
+    EXPECT_EQ(logits(*other), expected) << layout;
+  }
 }
 
 TEST_F(Convert, CodesAreNotQuantizedAgain) {
