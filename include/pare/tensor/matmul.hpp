@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 
@@ -75,20 +76,17 @@ void multiply_rows(const PackedView<S>& weights, std::size_t begin, std::size_t 
 template <SchemeType S, KernelBackend Kernels = HighwayKernels>
 Result<void> matmul(PackedView<S> weights, MatrixView<const float> x, MatrixView<float> y,
                     const Options& options = {}) {
-  if (x.cols != weights.shape.cols) return detail::shape_error("x", x.shape(), {x.rows, weights.shape.cols});
-  if (y.shape() != Shape{x.rows, weights.shape.rows})
-    return detail::shape_error("y", y.shape(), {x.rows, weights.shape.rows});
-  if (Result<void> ok = detail::check_input(x, "x"); !ok) return ok;
-  if (Result<void> ok = detail::check_output(y, "y"); !ok) return ok;
-  if ((x.col_stride != 1 && x.cols > 1) || (y.col_stride != 1 && y.cols > 1))
-    return Error{ErrorCode::unsupported, "pare: matmul needs row-major x and y; use Eigen's RowMajor storage order"};
   const Result<PackedSizes> sizes = packed_sizes<S>(weights.shape);
   if (!sizes) return sizes.error();
-  if (detail::overlap(y.data, detail::extent(y), x.data, detail::extent(x)) ||
-      detail::overlap(y.data, detail::extent(y), weights.codes, sizes->codes) ||
-      detail::overlap(y.data, detail::extent(y), weights.scales, sizes->scales) ||
-      detail::overlap(y.data, detail::extent(y), weights.zero_points, sizes->zero_points))
-    return Error{ErrorCode::invalid_argument, "pare: y overlaps x or the weights"};
+  const auto part = [](const std::uint8_t* p, std::size_t bytes) {
+    return std::as_bytes(std::span(p, p == nullptr ? 0 : bytes));
+  };
+  if (Result<void> ok = detail::check_product(weights.shape,
+                                              {part(weights.codes, sizes->codes), part(weights.scales, sizes->scales),
+                                               part(weights.zero_points, sizes->zero_points)},
+                                              x, y);
+      !ok)
+    return ok;
   if (y.empty()) return {};
   for (std::size_t i = 0; i < y.rows; ++i) std::fill_n(y.row(i), y.cols, 0.0f);
   constexpr std::size_t rows_per_task = 64;

@@ -3,6 +3,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory_resource>
 #include <span>
 #include <string>
@@ -105,6 +106,22 @@ Result<void> check_output(MatrixView<T> m, const char* what) {
   const bool repeats = (m.rows > 1 && m.row_stride == 0) || (m.cols > 1 && m.col_stride == 0);
   if (!m.empty() && (repeats || (!rows_apart && !cols_apart)))
     return Error{ErrorCode::invalid_argument, std::string("pare: the strides of ") + what + " make elements overlap"};
+  return {};
+}
+
+/// Whether y = x * W^T can be computed for weights of this shape, of which `parts` are the memory.
+inline Result<void> check_product(Shape weights, std::initializer_list<std::span<const std::byte>> parts,
+                                  MatrixView<const float> x, MatrixView<float> y) {
+  if (x.cols != weights.cols) return shape_error("x", x.shape(), {x.rows, weights.cols});
+  if (y.shape() != Shape{x.rows, weights.rows}) return shape_error("y", y.shape(), {x.rows, weights.rows});
+  if (Result<void> ok = check_input(x, "x"); !ok) return ok;
+  if (Result<void> ok = check_output(y, "y"); !ok) return ok;
+  if ((x.col_stride != 1 && x.cols > 1) || (y.col_stride != 1 && y.cols > 1))
+    return Error{ErrorCode::unsupported, "pare: matmul needs row-major x and y; use Eigen's RowMajor storage order"};
+  bool overlaps = overlap(y.data, extent(y), x.data, extent(x));
+  for (const std::span<const std::byte> part : parts)
+    overlaps = overlaps || overlap(y.data, extent(y), part.data(), part.size());
+  if (overlaps) return Error{ErrorCode::invalid_argument, "pare: y overlaps x or the weights"};
   return {};
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "pare/tensor/preparation.hpp"
 
@@ -14,15 +15,8 @@ template <class Codes, KernelBackend Kernels, class Weights>
 Result<void> multiply_prepared(const Weights& weights, std::size_t group, std::int32_t offset,
                                MatrixView<const float> x, MatrixView<float> y, const Options& options) {
   const Shape shape = weights.shape();
-  if (x.cols != shape.cols) return shape_error("x", x.shape(), {x.rows, shape.cols});
-  if (y.shape() != Shape{x.rows, shape.rows}) return shape_error("y", y.shape(), {x.rows, shape.rows});
-  if (Result<void> ok = check_input(x, "x"); !ok) return ok;
-  if (Result<void> ok = check_output(y, "y"); !ok) return ok;
-  if ((x.col_stride != 1 && x.cols > 1) || (y.col_stride != 1 && y.cols > 1))
-    return Error{ErrorCode::unsupported, "pare: matmul needs row-major x and y; use Eigen's RowMajor storage order"};
-  if (overlap(y.data, extent(y), x.data, extent(x)) ||
-      overlap(y.data, extent(y), weights.weights().codes, weights.bytes()))
-    return Error{ErrorCode::invalid_argument, "pare: y overlaps x or the weights"};
+  const std::span memory(weights.weights().codes, weights.bytes());
+  if (Result<void> ok = check_product(shape, {std::as_bytes(memory)}, x, y); !ok) return ok;
   if (y.empty()) return {};
   if (x.cols == 0) {
     for (std::size_t i = 0; i < y.rows; ++i) std::fill_n(y.row(i), y.cols, 0.0f);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
 
 #include "pare/tensor/mask.hpp"
@@ -64,15 +65,7 @@ template <class Kernels, class Weights>
 Result<void> multiply_sparse(const Weights& weights, MatrixView<const float> x, MatrixView<float> y,
                              const Options& options) {
   const Shape shape = weights.shape();
-  if (x.cols != shape.cols) return shape_error("x", x.shape(), {x.rows, shape.cols});
-  if (y.shape() != Shape{x.rows, shape.rows}) return shape_error("y", y.shape(), {x.rows, shape.rows});
-  if (Result<void> ok = check_input(x, "x"); !ok) return ok;
-  if (Result<void> ok = check_output(y, "y"); !ok) return ok;
-  if ((x.col_stride != 1 && x.cols > 1) || (y.col_stride != 1 && y.cols > 1))
-    return Error{ErrorCode::unsupported, "pare: matmul needs row-major x and y; use Eigen's RowMajor storage order"};
-  if (overlap(y.data, extent(y), x.data, extent(x)) ||
-      overlap(y.data, extent(y), weights.held().data(), weights.held().size()))
-    return Error{ErrorCode::invalid_argument, "pare: y overlaps x or the weights"};
+  if (Result<void> ok = check_product(shape, {std::as_bytes(weights.held())}, x, y); !ok) return ok;
   if (y.empty()) return {};
   const std::size_t unit = weights.row_unit(), rows_per_task = ceil_div(std::size_t{64}, unit) * unit;
   options.executor(ceil_div(shape.rows, rows_per_task), [&](std::size_t task) {
