@@ -1,3 +1,5 @@
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -104,6 +106,7 @@ void compare_product(pare::MatrixView<const float> weights, pare::MatrixView<con
 }  // namespace
 
 void compare_onednn(const Inputs& inputs) {
+  omp_set_num_threads(1);
   if (inputs.avx2 != nullptr && dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2) != dnnl::status::success)
     fail("oneDNN cannot be kept to AVX2");
   compare_product(inputs.weights, inputs.first_rows(1));
