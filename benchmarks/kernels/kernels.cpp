@@ -273,13 +273,15 @@ void register_all() {
     PreparedSchemes::for_each([&]<class S>(std::type_identity<S>) { backend.add_prepared<S>(); });
   }
 #if HWY_ARCH_X86
-  // What refines AVX3 and is no target of its own; AMX is left out where AVX2 is.
+  // What refines AVX3 and is no target of its own: VNNI alone, for AMX is left out where AVX2 is, and all there is.
   const auto add_refinement = [](const char* name, std::int64_t targets) {
     const Registrar<pare::HighwayKernels> backend{name, targets};
     PreparedSchemes::for_each([&]<class S>(std::type_identity<S>) { backend.add_prepared<S>(); });
   };
-  if ((hwy::SupportedTargets() & HWY_AVX3_DL) != 0) add_refinement("VNNI", HWY_AVX3 | HWY_AVX3_DL);
-  if (pare::has_vnni() && pare::has_amx()) add_refinement("AMX", HWY_AVX3 | HWY_AVX3_DL | HWY_AVX2);
+  if ((hwy::SupportedTargets() & HWY_AVX3_DL) != 0) {
+    add_refinement("VNNI", HWY_AVX3 | HWY_AVX3_DL);
+    add_refinement("extensions", HWY_AVX3 | HWY_AVX3_DL | HWY_AVX2);
+  }
 #endif
   register_few<pare::XsimdKernels>("xsimd");
   register_few<pare::ReferenceKernels>("scalar");
