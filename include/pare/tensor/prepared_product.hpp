@@ -24,16 +24,20 @@ Result<void> multiply_prepared(const Weights& weights, std::size_t group, std::i
   }
   auto activations = ActivationBatches::allocate(x.rows, weights.weights().groups, group, options.memory);
   if (!activations) return std::move(activations).error();
-  constexpr std::size_t rows_per_task = 12;
-  static_assert(prepared_batch % rows_per_task == 0);
-  options.executor(ceil_div(x.rows, rows_per_task), [&](std::size_t task) {
-    const std::size_t first = task * rows_per_task, row = first % prepared_batch;
-    QuantizedActivations part = (*activations)[first / prepared_batch];
-    part.codes += row * group;
-    part.scales += row;
-    part.offsets += row;
-    Kernels::quantize_activations(x.row(first), std::min(rows_per_task, x.rows - first), x.row_stride, x.cols, group,
-                                  offset, part);
+  // A task has groups of all rows of a batch, which lie together.
+  constexpr std::size_t values_per_task = 32768;
+  const std::size_t groups = weights.weights().groups;
+  const std::size_t groups_per_task = ceil_div(values_per_task, std::min(x.rows, prepared_batch) * group);
+  const std::size_t tasks = ceil_div(groups, groups_per_task);
+  options.executor(activations->count() * tasks, [&](std::size_t task) {
+    const std::size_t batch = task / tasks, first = task % tasks * groups_per_task;
+    QuantizedActivations part = (*activations)[batch];
+    const float* from = x.row(batch * prepared_batch) + first * group;
+    part.codes += first * part.rows * group;
+    part.scales += first * part.rows;
+    part.offsets += first * part.rows;
+    const std::size_t columns = std::min(groups_per_task * group, x.cols - first * group);
+    Kernels::quantize_activations(from, part.rows, x.row_stride, columns, group, offset, part);
   });
   // Many rows of x keep few rows of weights in the caches; for few rows tasks are long enough to pay for their start.
   const std::size_t blocks_per_task = x.rows < 4 ? 16 : 4;

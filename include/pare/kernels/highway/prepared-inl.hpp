@@ -34,16 +34,17 @@ HWY_INLINE Ints quantize_group(const float* HWY_RESTRICT x, std::size_t group, F
   return sum;
 }
 
-/// As many groups as there are lanes, all of one row; false, and nothing written, where one is all zeros or not finite.
-HWY_INLINE bool quantize_groups(const float* HWY_RESTRICT x, std::size_t group, std::int32_t offset,
-                                const QuantizedActivations& out) {
+/// As many groups as there are lanes, x_step floats from one to the next and, in `out`, `step` places; false, and
+/// nothing written, where one is all zeros or not finite.
+HWY_INLINE bool quantize_groups(const float* HWY_RESTRICT x, std::size_t x_step, std::size_t group, std::int32_t offset,
+                                std::size_t step, const QuantizedActivations& out) {
   Floats largest[lanes];
   for (std::size_t g = 0; g < lanes; ++g) {
     Ints magnitude = hn::Zero(ints);
     for (std::size_t unit = 0; unit < group; unit += prepared_unit)
 #pragma GCC unroll 8
       for (std::size_t i = 0; i < prepared_unit; i += lanes)
-        magnitude = hn::Max(magnitude, magnitude_bits(x + g * group + unit + i));
+        magnitude = hn::Max(magnitude, magnitude_bits(x + g * x_step + unit + i));
     largest[g] = hn::BitCast(floats, magnitude);
   }
   const Floats magnitude = combine_lanes(largest, [](Floats a, Floats b) HWY_ATTR {
@@ -59,15 +60,15 @@ HWY_INLINE bool quantize_groups(const float* HWY_RESTRICT x, std::size_t group, 
   Floats sums[lanes];
   for (std::size_t g = 0; g < lanes; ++g)
     sums[g] = hn::BitCast(
-        floats, quantize_group(x + g * group, group, hn::Set(floats, inverses[g]), out.codes + g * out.rows * group));
+        floats, quantize_group(x + g * x_step, group, hn::Set(floats, inverses[g]), out.codes + g * step * group));
   HWY_ALIGN std::int32_t offsets[lanes];
   const Floats sum = combine_lanes(sums, [](Floats a, Floats b) HWY_ATTR {
     return hn::BitCast(floats, hn::Add(hn::BitCast(ints, a), hn::BitCast(ints, b)));
   });
   hn::Store(hn::Mul(hn::BitCast(ints, sum), hn::Set(ints, -offset)), ints, offsets);
   for (std::size_t g = 0; g < lanes; ++g) {
-    out.scales[g * out.rows] = scales[g];
-    out.offsets[g * out.rows] = offsets[g];
+    out.scales[g * step] = scales[g];
+    out.offsets[g * step] = offsets[g];
   }
   return true;
 }
@@ -100,12 +101,26 @@ void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride
                                 out.offsets + g * out.rows + r, out.rows};
   };
   const std::size_t whole = cols / group;
-  for (std::size_t r = 0; r < rows; ++r) {
-    const float* row = x + r * x_stride;
-    std::size_t g = 0;
-    for (; whole - g >= lanes && quantize_groups(row + g * group, group, offset, from(r, g)); g += lanes) {
-    }
-    for (; g < whole; ++g) quantize_one_group(row + g * group, group, offset, from(r, g));
+  // What is next to each other in `out` is written together: a group of many rows, else many groups of a row. Where
+  // their number is no multiple of the lanes, the last ones are written once more.
+  if (rows >= lanes) {
+    for (std::size_t g = 0; g < whole; ++g)
+      for (std::size_t r = 0; r < rows; r += lanes) {
+        const std::size_t first = std::min(r, rows - lanes);
+        const float* at = x + first * x_stride + g * group;
+        if (!quantize_groups(at, x_stride, group, offset, 1, from(first, g)))
+          for (std::size_t i = 0; i < lanes; ++i)
+            quantize_one_group(at + i * x_stride, group, offset, from(first + i, g));
+      }
+  } else {
+    for (std::size_t r = 0; r < rows; ++r)
+      for (std::size_t g = 0; g < whole; g += lanes) {
+        const std::size_t first = whole < lanes ? g : std::min(g, whole - lanes);
+        const float* at = x + r * x_stride + first * group;
+        if (whole < lanes || !quantize_groups(at, group, group, offset, out.rows, from(r, first)))
+          for (std::size_t i = 0; i < std::min(lanes, whole - first); ++i)
+            quantize_one_group(at + i * group, group, offset, from(r, first + i));
+      }
   }
   if (whole * group != cols)
     ReferenceKernels::quantize_activations(x + whole * group, rows, x_stride, cols - whole * group, group, offset,
