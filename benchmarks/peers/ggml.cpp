@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
 #include <ggml.h>
@@ -11,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "pare/metrics/metrics.hpp"
+#include "pare/quantize/quantize.hpp"
 #include "peers.hpp"
 
 namespace peers {
@@ -48,6 +51,28 @@ struct Conversions {
                             const pare::MatrixView<float> view(out.data(), weights.rows, weights.cols);
                             expect(pare::dequantize<S>(packed->view(), view));
                           }});
+  }
+};
+
+/// Both programs write the same kind of blocks, whose signal to noise stands beside their names.
+struct Searches {
+  pare::MatrixView<const float> weights;
+  std::vector<Case> cases = {};
+
+  void add(ggml_type type, pare::gguf::BlockType block_type, const char* name) {
+    const auto rows = static_cast<std::int64_t>(weights.rows), cols = static_cast<std::int64_t>(weights.cols);
+    const auto blocks = std::make_shared<std::vector<std::uint8_t>>(ggml_row_size(type, cols) * weights.rows);
+    const auto theirs = [=, this] { ggml_quantize_chunk(type, weights.data, blocks->data(), 0, rows, cols, nullptr); };
+    const auto ours = [=, this] { expect(pare::gguf::quantize_fast(block_type, weights, *blocks)); };
+    const auto with_signal = [&](const std::string& what, const auto& quantize) {
+      quantize();
+      std::vector<float> out(weights.rows * weights.cols);
+      expect(pare::gguf::dequantize(block_type, *blocks, out));
+      const pare::MatrixView<const float> decoded(out.data(), weights.rows, weights.cols);
+      return fmt::format("{}, {:.2f} dB", what, value(pare::sqnr(weights, decoded)));
+    };
+    cases.push_back({with_signal(name, theirs), theirs});
+    cases.push_back({with_signal("quantize_fast", ours), ours});
   }
 };
 
@@ -228,6 +253,13 @@ void compare_ggml(const Inputs& inputs) {
   const double gigabytes = 1e-9 * static_cast<double>(conversions.count() * sizeof(float));
   print_beside("quantize", "ggml", "GB/s", gigabytes, std::move(conversions.quantize));
   print_beside("dequantize", "ggml", "GB/s", gigabytes, std::move(conversions.dequantize));
+  Searches searches{inputs.converted()};
+  searches.add(GGML_TYPE_Q2_K, pare::gguf::BlockType::q2_k, "q2_K");
+  searches.add(GGML_TYPE_Q3_K, pare::gguf::BlockType::q3_k, "q3_K");
+  searches.add(GGML_TYPE_Q4_K, pare::gguf::BlockType::q4_k, "q4_K");
+  searches.add(GGML_TYPE_Q5_K, pare::gguf::BlockType::q5_k, "q5_K");
+  searches.add(GGML_TYPE_Q6_K, pare::gguf::BlockType::q6_k, "q6_K");
+  print_beside("quantize by search", "ggml", "GB/s", gigabytes, std::move(searches.cases));
   compare_products(cpu, inputs.weights, inputs.first_rows(1));
   compare_products(cpu, inputs.weights, inputs.x);
   compare_block_products(cpu, inputs.weights, inputs.first_rows(1));

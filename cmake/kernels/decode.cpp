@@ -77,6 +77,16 @@ void CompiledKernels::multiply_block_csr(const float* x, std::size_t cols, const
   HighwayKernels::multiply_block_csr(x, cols, values, columns, offsets, block_rows, block_cols, rows, y);
 }
 
+void CompiledKernels::fit_lines(const float* x, const float* weights, std::size_t count, std::size_t n,
+                                const LineTrials& trials, float* scales, float* minimums) noexcept {
+  HighwayKernels::fit_lines(x, weights, count, n, trials, scales, minimums);
+}
+
+void CompiledKernels::encode_lines(const float* x, std::size_t count, std::size_t n, const float* scales,
+                                   const float* minimums, float lowest, float highest, std::uint8_t* codes) noexcept {
+  HighwayKernels::encode_lines(x, count, n, scales, minimums, lowest, highest, codes);
+}
+
 template <class Real>
 void CompiledKernels::butterflies(Real* x, std::size_t length) noexcept {
   HighwayKernels::butterflies(x, length);

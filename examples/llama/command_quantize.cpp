@@ -39,8 +39,8 @@ pare::Result<Report> quantize_to_gguf(const WeightFiles& files, const QuantizeCo
   if (!config) return config.error();
   const auto tokenizer = load_tokenizer(files, *config, command.tokenizer);
   if (!tokenizer) return tokenizer.error();
-  const auto model = write_gguf(files, *tokenizer, command.output, {*type}, command.overwrite, desk.executor,
-                                ProgressBar("quantizing"));
+  const auto model = write_gguf(files, *tokenizer, command.output, {.type = *type, .fast = command.fast},
+                                command.overwrite, desk.executor, ProgressBar("quantizing"));
   if (!model) return model.error();
   desk.say(compression_text(files, *model, command.output));
   Report kept = Report::array();
@@ -179,6 +179,7 @@ pare::Result<Report> run(const QuantizeCommand& command, const Desk& desk) {
     return pare::Error{pare::ErrorCode::invalid_argument,
                        gguf ? "--layout gguf:TYPE says how to quantize; leave --scheme out"
                             : "--scheme is missing; llama quantize --help lists them"};
+  if (command.fast && !gguf) return pare::Error{pare::ErrorCode::invalid_argument, "--fast is for --layout gguf:TYPE"};
   const auto files = WeightFiles::open(command.model);
   if (!files) return files.error();
   if (gguf && command.method != "rtn")

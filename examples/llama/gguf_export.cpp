@@ -171,7 +171,8 @@ struct Encoded {
   std::optional<pare::ErrorStatistics> error;
 };
 
-Result<Encoded> encode(GgmlType type, std::span<const float> values, pare::Shape shape, pare::Executor executor) {
+Result<Encoded> encode(GgmlType type, bool fast, std::span<const float> values, pare::Shape shape,
+                       pare::Executor executor) {
   if (type == GgmlType::f32) return Encoded{as_elements<float>(values), {}};
   if (type == GgmlType::f16) return Encoded{as_elements<pare::Half>(values), {}};
   if (type == GgmlType::bf16) return Encoded{as_elements<pare::BFloat16>(values), {}};
@@ -180,8 +181,10 @@ Result<Encoded> encode(GgmlType type, std::span<const float> values, pare::Shape
   encoded.bytes.resize(io::byte_count(type, std::array{shape.rows, shape.cols}).value_or(0));
   const std::span<std::uint8_t> bytes(reinterpret_cast<std::uint8_t*>(encoded.bytes.data()), encoded.bytes.size());
   const pare::MatrixView<const float> matrix(values.data(), shape.rows, shape.cols);
-  if (auto done = pare::gguf::quantize(block, matrix, bytes, {.executor = executor}); !done)
-    return std::move(done).error();
+  const pare::gguf::QuantizeOptions options{.executor = executor};
+  auto quantized = fast ? pare::gguf::quantize_fast(block, matrix, bytes, options)
+                        : pare::gguf::quantize(block, matrix, bytes, options);
+  if (!quantized) return std::move(quantized).error();
   std::vector<float> decoded(values.size());
   if (auto done = pare::gguf::dequantize(block, bytes, decoded); !done) return std::move(done).error();
   encoded.error = pare::ErrorStatistics{};
@@ -245,7 +248,7 @@ Result<GgufModel> write_gguf(const WeightFiles& files, const Tokenizer& tokenize
     if (!values) return values.error();
     const std::size_t cols = planned.info.shape.back();
     const pare::Shape shape{cols == 0 ? 0 : values->size() / cols, cols};
-    const auto encoded = encode(planned.info.type, *values, shape, executor);
+    const auto encoded = encode(planned.info.type, target.fast, *values, shape, executor);
     if (!encoded)
       return Error{encoded.error().code,
                    fmt::format("{}: tensor {}: {}", files.name(), io::quote(planned.source), encoded.error().message)};

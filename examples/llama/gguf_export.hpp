@@ -42,6 +42,7 @@ enum class GgufLinears {
 struct GgufTarget {
   io::GgmlType type;  ///< of the linear layers
   GgufLinears linears = GgufLinears::quantized;
+  bool fast = false;  ///< by gguf::quantize_fast
 };
 
 /// Writes the model as one GGUF file for llama.cpp: the linear layers of the blocks in the target's type; embedding and

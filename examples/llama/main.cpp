@@ -137,6 +137,8 @@ void add_commands(CLI::App& app, Arguments& arguments) {
       ->add_option("--layout", arguments.quantize.layout,
                    "What to write: pare's folder, another of convert's layouts, or gguf:TYPE for llama.cpp")
       ->default_val("pare");
+  command->add_flag("--fast", arguments.quantize.fast,
+                    "K-quants of gguf:TYPE a hundred times as fast, for up to a fifth more of squared error");
   command->add_option("--tokenizer", arguments.quantize.tokenizer, tokenizer_help);
   command->footer(method_list() + scheme_list());
 

@@ -116,6 +116,31 @@ void print_all(const char* target) {
     print_prepared_matmul<S, Kernels>(packed, target);
 }
 
+template <class Kernels>
+void print_lines(const char* target) {
+  constexpr std::size_t group = 20, count = 300;
+  std::vector<float> importance(group * count), scales(count), minimums(count);
+  for (std::size_t i = 0; i < importance.size(); ++i) importance[i] = inputs[i] * inputs[i];
+  std::vector<std::uint8_t> codes(group * count);
+  for (const bool has_minimum : {false, true}) {
+    const LineTrials trials{.lowest = has_minimum ? 0.0f : -8.0f,
+                            .highest = has_minimum ? 15.0f : 7.0f,
+                            .first = 0.9f,
+                            .step = 0.07f,
+                            .steps = 5,
+                            .places = 3,
+                            .has_minimum = has_minimum};
+    Kernels::fit_lines(weights.data(), importance.data(), count, group, trials, scales.data(), minimums.data());
+    Kernels::encode_lines(weights.data(), count, group, scales.data(), minimums.data(), trials.lowest, trials.highest,
+                          codes.data());
+    Fnv1a hash;
+    hash.add_values(scales);
+    hash.add_values(minimums);
+    hash.add(codes);
+    std::printf("fit-lines/%s/%s %016llx\n", has_minimum ? "minimum" : "signed", target, hash.value());
+  }
+}
+
 /// One scheme of every kind of code, scale and block.
 using Kinds = SchemeList<catalog::Int8Channel, catalog::Int5Group32, catalog::Int4Group128, catalog::Int3AsymGroup32,
                          catalog::NF4Group64, catalog::MXFP4, catalog::FP8Tensor, catalog::MXFP8E5M2>;
@@ -132,10 +157,12 @@ int main() {
     hwy::SetSupportedTargetsForTest(target);
     const char* target_name = hwy::TargetName(target);
     Kinds::for_each([&]<class S>(std::type_identity<S>) { print_all<S, HighwayKernels>(target_name); });
+    print_lines<HighwayKernels>(target_name);
   }
   hwy::SetSupportedTargetsForTest(0);
   // AVX3 may be refined by VNNI, which is no target of its own.
   Kinds::for_each([]<class S>(std::type_identity<S>) { print_all<S, HighwayKernels>("best"); });
   Kinds::for_each([]<class S>(std::type_identity<S>) { print_all<S, ReferenceKernels>("reference"); });
   Kinds::for_each([]<class S>(std::type_identity<S>) { print_all<S, XsimdKernels>("xsimd"); });
+  print_lines<ReferenceKernels>("reference");
 }

@@ -84,6 +84,10 @@ struct CompiledKernels {
   static void multiply_block_csr(const float* x, std::size_t cols, const float* values, const std::uint32_t* columns,
                                  const std::size_t* offsets, std::size_t block_rows, std::size_t block_cols,
                                  std::size_t rows, float* y) noexcept;
+  static void fit_lines(const float* x, const float* weights, std::size_t count, std::size_t n,
+                        const LineTrials& trials, float* scales, float* minimums) noexcept;
+  static void encode_lines(const float* x, std::size_t count, std::size_t n, const float* scales, const float* minimums,
+                           float lowest, float highest, std::uint8_t* codes) noexcept;
   template <class Real>
   static void butterflies(Real* x, std::size_t length) noexcept;
   template <class Real>

@@ -115,6 +115,14 @@ struct SparseTable {
   static constexpr Bitmask bitmask[] = PARE_TARGET_TABLE(multiply_bitmask<Unused>);
   static constexpr BlockCsr block_csr[] = PARE_TARGET_TABLE(multiply_block_csr<Unused>);
 };
+template <class Unused>
+struct LineTable {
+  using Fit = void (*)(const float*, const float*, std::size_t, std::size_t, const LineTrials&, float*, float*);
+  using Encode = void (*)(const float*, std::size_t, std::size_t, const float*, const float*, float, float,
+                          std::uint8_t*);
+  static constexpr Fit fit[] = PARE_TARGET_TABLE(fit_lines<Unused>);
+  static constexpr Encode encode[] = PARE_TARGET_TABLE(encode_lines<Unused>);
+};
 template <class Real>
 struct HadamardTable {
   using Butterflies = void (*)(Real*, std::size_t);
@@ -204,6 +212,14 @@ struct HighwayKernels {
                                  std::size_t rows, float* y) noexcept {
     dispatch::SparseTable<void>::block_csr[target_index()](x, cols, values, columns, offsets, block_rows, block_cols,
                                                            rows, y);
+  }
+  static void fit_lines(const float* x, const float* weights, std::size_t count, std::size_t n,
+                        const LineTrials& trials, float* scales, float* minimums) noexcept {
+    dispatch::LineTable<void>::fit[target_index()](x, weights, count, n, trials, scales, minimums);
+  }
+  static void encode_lines(const float* x, std::size_t count, std::size_t n, const float* scales, const float* minimums,
+                           float lowest, float highest, std::uint8_t* codes) noexcept {
+    dispatch::LineTable<void>::encode[target_index()](x, count, n, scales, minimums, lowest, highest, codes);
   }
   template <class Real>
   static void butterflies(Real* x, std::size_t length) noexcept {

@@ -11,6 +11,7 @@
 #include "pare/kernels/prepared.hpp"
 #include "pare/kernels/reference_float_products.hpp"
 #include "pare/kernels/reference_hadamard.hpp"
+#include "pare/kernels/reference_lines.hpp"
 #include "pare/schemes/schemes.hpp"
 
 namespace pare {
@@ -41,7 +42,7 @@ constexpr void write_code(std::uint8_t* codes, std::size_t index, std::uint32_t 
 ///
 /// A row of `n` values is divided into groups of `group` values, the last one maybe shorter. Pointers need no
 /// alignment; inputs and outputs do not overlap. Nothing here allocates.
-struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard {
+struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard, ReferenceLines {
   /// The range of each group of x[0 .. n) into ranges[0 .. ceil(n / group)).
   template <Element T>
   static constexpr void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {

@@ -137,6 +137,14 @@ struct BasicXsimdKernels {
                                  std::size_t rows, float* y) noexcept {
     ReferenceKernels::multiply_block_csr(x, cols, values, columns, offsets, block_rows, block_cols, rows, y);
   }
+  static void fit_lines(const float* x, const float* weights, std::size_t count, std::size_t n,
+                        const LineTrials& trials, float* scales, float* minimums) noexcept {
+    ReferenceKernels::fit_lines(x, weights, count, n, trials, scales, minimums);
+  }
+  static void encode_lines(const float* x, std::size_t count, std::size_t n, const float* scales, const float* minimums,
+                           float lowest, float highest, std::uint8_t* codes) noexcept {
+    ReferenceKernels::encode_lines(x, count, n, scales, minimums, lowest, highest, codes);
+  }
   template <class Real>
   static void butterflies(Real* x, std::size_t length) noexcept {
     ReferenceKernels::butterflies(x, length);

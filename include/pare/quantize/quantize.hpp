@@ -22,6 +22,7 @@
 #include "pare/quantize/double_quantization.hpp"
 #include "pare/quantize/equalization.hpp"
 #include "pare/quantize/error_feedback.hpp"
+#include "pare/quantize/gguf_fast.hpp"
 #include "pare/quantize/gptq.hpp"
 #include "pare/quantize/grid.hpp"
 #include "pare/quantize/hadamard.hpp"

@@ -37,6 +37,8 @@ concept KernelBackend = requires(const float* x, float* y, std::size_t n, Range*
   K::template accumulate_coded_products<Int<4>>(x, codes, n, n, n, n, n, x, n, codes, n, y);
   K::quantize_activations(x, n, n, n, n, 0, QuantizedActivations{});
   K::template multiply_prepared<PreparedNibbles>(PreparedWeights{}, n, QuantizedActivations{}, y, n);
+  K::fit_lines(x, x, n, n, LineTrials{}, y, y);
+  K::encode_lines(x, n, n, x, x, *x, *x, codes);
   K::multiply_csr(x, x, columns, offsets, n, y);
   K::multiply_bitmask(x, codes, n, x, offsets, n, y);
   K::multiply_block_csr(x, n, x, columns, offsets, n, n, n, y);

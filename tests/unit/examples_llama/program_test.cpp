@@ -164,6 +164,7 @@ TEST_F(LlamaProgram, QuantizesByCalibration) {
   expect_failure(run("quantize " + m + o + " --method gptq"), "--method gptq", "--calibration");
   expect_failure(run("quantize " + m + o + " --method refined --layout marble" + calibration), "marble", "pare");
   expect_failure(run("quantize " + m + " --layout gguf:q4_0 --method gptq -o " + quoted(output_)), "gguf", "gptq");
+  expect_failure(run("quantize " + m + o + " --fast"), "--fast", "gguf:TYPE");
   expect_failure(run("quantize " + m + o + " --method hqq"), "HQQ", "--layout hqq");
   expect_failure(run("quantize " + m + o + " --method aqlm" + calibration), "aqlm", "2x8");
   const std::string books = "quantize " + m + " --json --scheme 1x5-g4 -o " + quoted(output_) + calibration;

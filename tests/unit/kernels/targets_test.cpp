@@ -364,6 +364,75 @@ TEST_P(OnTarget, TransformsAsTheReference) {
   expect_hadamard<double>();
 }
 
+/// Groups of many kinds: all alike, zeros, subnormals, and so large that their squares are infinite.
+TEST_P(OnTarget, FitsLinesAsTheReference) {
+  struct Case {
+    std::size_t n, count;
+    bool weighted, has_minimum;
+    float unit;
+  };
+  std::vector<Case> cases;
+  for (const std::size_t n : {7u, 16u, 32u, 64u})
+    for (const std::size_t count : {1u, 16u, 37u})
+      for (const bool weighted : {false, true})
+        for (const bool has_minimum : {false, true})
+          for (const float unit : {1.0f, 0x1p120f, 0x1p-130f}) cases.push_back({n, count, weighted, has_minimum, unit});
+  for (const Case& c : cases) {
+    std::vector<float> x = values(c.n * c.count, 8, false), weights = values(c.n * c.count, 9, false);
+    for (float& v : x) v *= c.unit;
+    for (float& w : weights) w = std::fabs(w) * c.unit;
+    std::fill_n(x.begin(), c.n, -2.5f);
+    if (c.count > 1) std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(c.n), c.n, -0.0f);
+    const LineTrials trials{.lowest = c.has_minimum ? 0.0f : -8.0f,
+                            .highest = c.has_minimum ? 15.0f : 7.0f,
+                            .first = 0.9f,
+                            .step = 0.06f,
+                            .steps = 5,
+                            .places = 3,
+                            .has_minimum = c.has_minimum};
+    std::vector<float> scales[2], minimums[2];
+    std::vector<std::uint8_t> codes[2];
+    for (const int k : {0, 1}) {
+      scales[k].assign(c.count, 99.0f);
+      minimums[k].assign(c.has_minimum ? c.count : 0, 99.0f);
+      codes[k].assign(c.n * c.count, 99);
+      const auto fit = k == 0 ? ReferenceKernels::fit_lines : HighwayKernels::fit_lines;
+      const auto encode = k == 0 ? ReferenceKernels::encode_lines : HighwayKernels::encode_lines;
+      fit(x.data(), c.weighted ? weights.data() : nullptr, c.count, c.n, trials, scales[k].data(), minimums[k].data());
+      encode(x.data(), c.count, c.n, scales[k].data(), c.has_minimum ? minimums[k].data() : nullptr, trials.lowest,
+             trials.highest, codes[k].data());
+    }
+    EXPECT_TRUE(same_bytes(scales[0], scales[1])) << c.n << ", " << c.count;
+    EXPECT_TRUE(same_bytes(minimums[0], minimums[1])) << c.n << ", " << c.count;
+    EXPECT_TRUE(same_bytes(codes[0], codes[1])) << c.n << ", " << c.count;
+    for (const float scale : scales[0]) EXPECT_TRUE(std::isfinite(scale));
+    for (const float minimum : minimums[0]) EXPECT_TRUE(minimum >= 0.0f && std::isfinite(minimum));
+  }
+}
+
+/// Values that a line holds exactly leave next to no error, whatever their unit and weights.
+TEST_P(OnTarget, FitsLinesToWhatLinesHold) {
+  constexpr std::size_t n = 32, count = 20;
+  const std::vector<float> random = values(n * count, 10, false);
+  for (const float unit : {0.3f, 0x1p100f, 0x1p-100f})
+    for (const bool has_minimum : {false, true}) {
+      std::vector<float> x(n * count), weights(n * count), scales(count), minimums(count);
+      std::vector<std::uint8_t> codes(n * count);
+      const float lowest = has_minimum ? 0.0f : -8.0f, highest = lowest + 15.0f;
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        // Both ends are there; the others lie anywhere between.
+        const float level = i % n < 2 ? (i % n == 0 ? lowest : highest) : lowest + static_cast<float>(i * 7 % 16);
+        x[i] = (level - (has_minimum ? 5.0f : 0.0f)) * unit;
+        weights[i] = 0.1f + std::fabs(random[i]);
+      }
+      const LineTrials trials{.lowest = lowest, .highest = highest, .has_minimum = has_minimum};
+      HighwayKernels::fit_lines(x.data(), weights.data(), count, n, trials, scales.data(), minimums.data());
+      HighwayKernels::encode_lines(x.data(), count, n, scales.data(), minimums.data(), lowest, highest, codes.data());
+      for (std::size_t i = 0; i < x.size(); ++i)
+        EXPECT_NEAR((static_cast<float>(codes[i]) + lowest) * scales[i / n] - minimums[i / n], x[i], unit * 1e-4f);
+    }
+}
+
 template <class T>
 void expect_conversions() {
   for (std::uint32_t code = 0; code < 0x10000u; ++code) {

@@ -39,6 +39,7 @@
 #include "pare/kernels/highway/decode-inl.hpp"
 #include "pare/kernels/highway/product-inl.hpp"
 #include "pare/kernels/highway/coded-inl.hpp"
+#include "pare/kernels/highway/lines-inl.hpp"
 #include "pare/kernels/highway/sparse-inl.hpp"
 #include "pare/kernels/highway/integers-inl.hpp"
 #define PARE_VNNI 0

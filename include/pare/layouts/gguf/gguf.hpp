@@ -6,6 +6,7 @@
 #include "pare/layouts/gguf/block_type.hpp"
 #include "pare/layouts/gguf/codes.hpp"
 #include "pare/layouts/gguf/decode.hpp"
+#include "pare/layouts/gguf/line_encoders.hpp"
 #include "pare/layouts/gguf/matrix.hpp"
 #include "pare/layouts/gguf/quantize.hpp"
 #include "pare/layouts/gguf/rule_encoders.hpp"

@@ -22,20 +22,35 @@ struct QuantizeOptions {
   Executor executor = serial;
 };
 
+namespace detail {
+
+/// Replaces NaN by zero and infinities by the largest finite magnitude, with their signs.
+template <std::size_t N>
+constexpr void mend(std::span<float, N> values) noexcept {
+  float peak = 0.0f;
+  for (const float v : values) peak = is_finite(v) && magnitude(v) > peak ? magnitude(v) : peak;
+  for (float& v : values) v = is_nan(v) ? 0.0f : is_finite(v) ? v : v < 0.0f ? -peak : peak;
+}
+
+template <std::size_t N>
+constexpr bool all_finite(std::span<const float, N> values) noexcept {
+  std::uint32_t others = 0;  // counted, which vectorizes
+  for (const float v : values) others += is_finite(v) ? 0u : 1u;
+  return others == 0;
+}
+
+}  // namespace detail
+
 /// Encodes one block: by the type's rule, or by a search where the type has none or `importance`, one weight per value,
 /// is not empty. NaN counts as zero, an infinity as the largest finite magnitude of the block with its sign.
 template <BlockType T>
 constexpr void encode_block(ConstBlockValues<T> values, BlockBytes<T> block,
                             std::span<const float> importance = {}) noexcept {
-  constexpr std::size_t n = block_info<T>.elements;
-  bool finite = true;
-  for (const float v : values) finite = finite && is_finite(v);
-  std::array<float, n> mended{};
+  std::array<float, block_info<T>.elements> mended{};
+  const bool finite = detail::all_finite(values);
   if (!finite) {
-    float peak = 0.0f;
-    for (const float v : values) peak = is_finite(v) && detail::magnitude(v) > peak ? detail::magnitude(v) : peak;
-    for (std::size_t i = 0; i < n; ++i)
-      mended[i] = is_nan(values[i]) ? 0.0f : is_finite(values[i]) ? values[i] : values[i] < 0.0f ? -peak : peak;
+    for (std::size_t i = 0; i < mended.size(); ++i) mended[i] = values[i];
+    detail::mend(std::span(mended));
   }
   const ConstBlockValues<T> x = finite ? values : ConstBlockValues<T>(mended);
   if constexpr (searchable<T>) {
@@ -79,6 +94,19 @@ inline Result<BlockInfo> check_blocks(BlockType type, Shape shape, std::size_t b
   return *info;
 }
 
+/// Whether a matrix and the importances of its columns can be encoded into these bytes.
+inline Result<void> check_quantize(BlockType type, Shape shape, std::size_t bytes, std::span<const float> importance) {
+  if (auto fits = check_blocks(type, shape, bytes); !fits) return std::move(fits).error();
+  if (!importance.empty() && importance.size() != shape.cols)
+    return Error{ErrorCode::invalid_argument, "pare: " + std::to_string(importance.size()) +
+                                                  " importance weights for " + std::to_string(shape.cols) + " columns"};
+  for (std::size_t c = 0; c < importance.size(); ++c)
+    if (!is_finite(importance[c]) || importance[c] < 0.0f)
+      return Error{ErrorCode::invalid_argument,
+                   "pare: the importance of column " + std::to_string(c) + " is negative or not finite"};
+  return {};
+}
+
 }  // namespace detail
 
 /// Bytes of a matrix; invalid_argument where a row ends within a block (the message names both numbers).
@@ -111,15 +139,7 @@ Result<void> dequantize(BlockType type, std::span<const std::uint8_t> bytes, std
 template <class = void>  // so that only a caller compiles every type's encoder
 Result<void> quantize(BlockType type, MatrixView<const float> weights, std::span<std::uint8_t> bytes,
                       const QuantizeOptions& options = {}) {
-  if (auto fits = detail::check_blocks(type, weights.shape(), bytes.size()); !fits) return std::move(fits).error();
-  if (!options.importance.empty() && options.importance.size() != weights.cols)
-    return Error{ErrorCode::invalid_argument, "pare: " + std::to_string(options.importance.size()) +
-                                                  " importance weights for " + std::to_string(weights.cols) +
-                                                  " columns"};
-  for (std::size_t c = 0; c < options.importance.size(); ++c)
-    if (!is_finite(options.importance[c]) || options.importance[c] < 0.0f)
-      return Error{ErrorCode::invalid_argument,
-                   "pare: the importance of column " + std::to_string(c) + " is negative or not finite"};
+  if (auto ok = detail::check_quantize(type, weights.shape(), bytes.size(), options.importance); !ok) return ok;
   detail::with_block_type(type, [&]<BlockType T>() {
     constexpr BlockInfo info = block_info<T>;
     const std::size_t per_row = weights.cols / info.elements;

@@ -76,6 +76,15 @@ struct SearchBlock {
   }
 };
 
+/// value * inverse as the nearest integer within limits.
+constexpr int nearest_integer(float value, float inverse, int low, int high, Rounded rounded) noexcept {
+  constexpr float magic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the integer nearest to a quotient
+  const float quotient = rounded(value * inverse);
+  const auto least = static_cast<float>(low), most = static_cast<float>(high);
+  const float bounded = quotient < least ? least : quotient > most ? most : quotient;
+  return static_cast<int>((bounded + magic) - magic);
+}
+
 /// The level nearest to each (x + minimum) / scale, given 1 / scale.
 template <class Levels, std::size_t N>
 constexpr void nearest_levels(const float* x, float inverse, float minimum, Rounded rounded, float* levels) noexcept {

@@ -84,13 +84,8 @@ class JointSearch {
 
   static constexpr float inverse_of(float unit) noexcept { return unit == 0.0f ? 0.0f : 1.0f / unit; }
 
-  /// value * inverse as the nearest integer within limits.
   constexpr int to_integer(float value, float inverse, int low, int high) const noexcept {
-    constexpr float magic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the integer nearest to a quotient
-    const float quotient = rounded_(value * inverse);
-    const auto least = static_cast<float>(low), most = static_cast<float>(high);
-    const float bounded = quotient < least ? least : quotient > most ? most : quotient;
-    return static_cast<int>((bounded + magic) - magic);
+    return nearest_integer(value, inverse, low, high, rounded_);
   }
 
   constexpr float error_of(std::size_t j, float d, float dmin, int scale, int minimum) const noexcept {
