@@ -176,17 +176,24 @@ inline constexpr bool has_wide_encoder<F> = TableParts<F>::factor != 0.0f;
 template <class F, class T>
 HWY_INLINE std::size_t encode_pairs(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
                                     std::uint8_t* codes) {
-  const bool two_groups = group == block;
-  if (!two_groups && group % pair != 0 && group < n) return 0;
+  constexpr std::size_t pair_bytes = pair / 8 * F::bits;
+  if (group == block) {
+    const std::size_t pairs = n / pair;
+    for (std::size_t i = 0; i < pairs; ++i, x += pair, parameters += 2, codes += pair_bytes) {
+      if (!(parameters[0].finite & parameters[1].finite)) return i * pair;
+      prefetch_weights<1>(x, pair);
+      pack_pair<F::bits>(encode_pair<F>(WideEncoder<F>(parameters[0]), WideEncoder<F>(parameters[1]), x), codes);
+    }
+    return pairs * pair;
+  }
+  if (group % pair != 0 && group < n) return 0;
   std::size_t begin = 0;
-  for (; n - begin >= pair; parameters += two_groups ? 2 : 1) {
-    const BlockParameters &p = parameters[0], &q = parameters[two_groups ? 1 : 0];
-    if (!p.finite || !q.finite) break;
-    const WideEncoder<F> first(p), second(q);
-    const std::size_t end = n - begin < group ? n : begin + (two_groups ? pair : group);
-    for (; end - begin >= pair; begin += pair) {
+  for (; n - begin >= pair && parameters->finite; ++parameters) {
+    const WideEncoder<F> encoder(*parameters);
+    const std::size_t end = n - begin < group ? n : begin + group;
+    for (; end - begin >= pair; begin += pair, codes += pair_bytes) {
       prefetch_weights<1>(x + begin, pair);
-      pack_pair<F::bits>(encode_pair<F>(first, second, x + begin), codes + begin / 8 * F::bits);
+      pack_pair<F::bits>(encode_pair<F>(encoder, encoder, x + begin), codes);
     }
   }
   return begin;
