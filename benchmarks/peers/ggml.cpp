@@ -156,6 +156,17 @@ struct GgmlCpu {
       if (std::string_view(ggml_backend_buft_name(*memory)) == "CPU_REPACK") repacked = *memory;
   }
   ~GgmlCpu() { ggml_backend_free(backend); }
+  /// Whether the repacked memory has a layout for a type, which depends on the processor; it does not bear others.
+  [[nodiscard]] bool repacks(ggml_type type) const {
+    if (repacked == nullptr) return false;
+    ggml_context* context = ggml_init({2 * ggml_tensor_overhead(), nullptr, true});
+    const ggml_tensor* tensor = ggml_new_tensor_2d(context, type, 256, 16);
+    ggml_backend_buffer_t buffer = ggml_backend_alloc_ctx_tensors_from_buft(context, repacked);
+    const bool has_layout = buffer != nullptr && tensor->extra != nullptr;
+    ggml_backend_buffer_free(buffer);
+    ggml_free(context);
+    return has_layout;
+  }
   GgmlCpu(const GgmlCpu&) = delete;
   GgmlCpu& operator=(const GgmlCpu&) = delete;
 };
@@ -223,6 +234,12 @@ void compare_block_products(const GgmlCpu& cpu, pare::MatrixView<const float> we
   products.add(GGML_TYPE_Q4_K, pare::gguf::BlockType::q4_k, cpu.plain, "q4_K");
   if (cpu.repacked != nullptr) products.add(GGML_TYPE_Q4_K, pare::gguf::BlockType::q4_k, cpu.repacked, "q4_K repacked");
   products.add(GGML_TYPE_Q5_K, pare::gguf::BlockType::q5_k, cpu.plain, "q5_K");
+  // Groups of 16 columns.
+  products.add(GGML_TYPE_Q6_K, pare::gguf::BlockType::q6_k, cpu.plain, "q6_K");
+  products.add(GGML_TYPE_Q3_K, pare::gguf::BlockType::q3_k, cpu.plain, "q3_K");
+  products.add(GGML_TYPE_Q2_K, pare::gguf::BlockType::q2_k, cpu.plain, "q2_K");
+  if (cpu.repacks(GGML_TYPE_Q2_K))
+    products.add(GGML_TYPE_Q2_K, pare::gguf::BlockType::q2_k, cpu.repacked, "q2_K repacked");
   print_beside("product of blocks, M = " + std::to_string(x.rows), "ggml", "GFLOP/s", billions(weights, x),
                std::move(products.cases));
 }

@@ -140,6 +140,8 @@ std::vector<Function> decode_kernels() {
   add_products<PreparedNibbles>(kept);
   add_products<PreparedBytes>(kept);
   add_products<PreparedE2M1>(kept);
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::multiply_prepared<Group16Codes<PreparedNibbles>>));
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::multiply_prepared<Group16Codes<PreparedBytes>>));
   return kept;
 }
 

@@ -54,6 +54,22 @@ inline constexpr bool is_sparse24 = false;
 template <class Codes>
 inline constexpr bool is_sparse24<Sparse24Codes<Codes>> = true;
 
+/// Integers of `Codes` in groups of 16 columns, or of a multiple of it: each half of a unit has a scale of its own, and
+/// a minimum of its own where groups have minimums. A group of activations is one unit.
+template <class Codes>
+struct Group16Codes : Codes {
+  using codes_type = Codes;
+};
+
+template <class Codes>
+inline constexpr bool is_group16 = false;
+template <class Codes>
+inline constexpr bool is_group16<Group16Codes<Codes>> = true;
+
+/// The parts of a group of activations whose products with weights in `Codes` are scaled each for itself.
+template <class Codes>
+inline constexpr std::size_t prepared_sections = is_group16<Codes> ? 2 : 1;
+
 /// The bytes of the places with which a unit of Sparse24Codes begins.
 inline constexpr std::size_t sparse24_places_bytes = prepared_rows * prepared_unit / 8;
 
@@ -92,7 +108,8 @@ constexpr std::size_t prepared_scale_bytes(PreparedScale scale) noexcept {
 }
 
 /// Blocks of prepared_rows rows of weights. Codes, scales and zero points of a block lie together, group after group;
-/// a group has one scale and zero point for each row. Strides are bytes.
+/// a group has one scale and zero point for each row. Strides are bytes. Of Group16Codes each half of a group has a
+/// scale for each row, and steps go from a half to the next; there are no zero points, and groups are of one unit.
 struct PreparedWeights {
   const std::uint8_t* codes = nullptr;
   const std::uint8_t* scales = nullptr;       ///< in the machine's byte order
@@ -119,6 +136,7 @@ struct QuantizedActivations {
   std::int32_t* offsets =
       nullptr;  ///< the sum of the group's codes * -zero of the weights, * -1 where they have zero points or minimums
   std::size_t rows = 0;
+  bool has_halves = false;  ///< for Group16Codes: half h of a group has an offset of its own, at [(2g + h) * rows + r]
 };
 
 }  // namespace pare

@@ -153,7 +153,8 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard, ReferenceLi
   /// max|x| / 127 and the code round(x / scale) to nearest even, its quotient taken as a product with 1 / scale. Groups
   /// are whole units of columns; columns past the last count as zeros. Where the scale would be below the smallest
   /// normal float, it and the codes are 0; where a value of the group is not finite, the scale is NaN and the codes are
-  /// 0. Writes the first `rows` rows of `out`, whose offsets are those of weights whose zero stands at `offset`.
+  /// 0. Writes the first `rows` rows of `out`, whose offsets, of groups or of their halves, are those of weights whose
+  /// zero stands at `offset`.
   static void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride, std::size_t cols,
                                    std::size_t group, std::int32_t offset, const QuantizedActivations& out) noexcept {
     for (std::size_t r = 0; r < rows; ++r)
@@ -164,14 +165,17 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard, ReferenceLi
         for (std::size_t c = 0; c < count; ++c)
           magnitude = std::max(magnitude, detail::float_bits(values[c]) & ~detail::sign_mask);
         const float scale = activation_scale(magnitude), inverse = activation_inverse(scale);
-        std::int32_t sum = 0;
-        for (std::size_t c = 0; c < group; ++c) {
-          const std::int32_t code = inverse != 0.0f && c < count ? round_to_int(values[c] * inverse) : 0;
-          out.codes[(g * out.rows + r) * group + c] = static_cast<std::int8_t>(code);
-          sum += code;
-        }
         out.scales[g * out.rows + r] = scale;
-        out.offsets[g * out.rows + r] = -offset * sum;
+        const std::size_t sections = out.has_halves ? 2 : 1, columns = group / sections;
+        for (std::size_t s = 0; s < sections; ++s) {
+          std::int32_t sum = 0;
+          for (std::size_t c = s * columns; c < (s + 1) * columns; ++c) {
+            const std::int32_t code = inverse != 0.0f && c < count ? round_to_int(values[c] * inverse) : 0;
+            out.codes[(g * out.rows + r) * group + c] = static_cast<std::int8_t>(code);
+            sum += code;
+          }
+          out.offsets[(g * sections + s) * out.rows + r] = -offset * sum;
+        }
       }
   }
   /// The scale of a group whose largest magnitude has these bits.
@@ -188,25 +192,28 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard, ReferenceLi
   ///
   /// For each group the products of the codes with the weights' integers are summed exactly; the sum less its offset,
   /// rounded to float and multiplied by the weights' scale, joins y by a fused multiply-add with the activations'
-  /// scale, in the order of the groups, from +0. Minimums join the
-  /// product by a fused multiply-add with the offset, which is not in the sum then. Columns that Sparse24Codes do not
-  /// keep add nothing: the sums are those of weights that hold a 0 there.
+  /// scale, in the order of the groups, from +0. Minimums join the product by a fused multiply-add with the offset,
+  /// which is not in the sum then. Columns that Sparse24Codes do not keep add nothing: the sums are those of weights
+  /// that hold a 0 there. Of Group16Codes the halves of a group are such groups, one after the other, that share the
+  /// activations' scale.
   template <class Codes>
   static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
                                 float* y, std::size_t y_stride) noexcept {
     const std::size_t group_bytes = weights.units * prepared_unit_bytes<Codes>;
+    constexpr std::size_t sections = prepared_sections<Codes>, columns = prepared_unit / sections;
     for (std::size_t i = 0; i < x.rows; ++i)
       for (std::size_t j = 0; j < outputs; ++j) {
         const std::size_t block = j / prepared_rows, row = j % prepared_rows;
         float total = 0.0f;
-        for (std::size_t g = 0; g < weights.groups; ++g) {
+        for (std::size_t section = 0; section < weights.groups * sections; ++section) {
+          const std::size_t g = section / sections, first = section % sections * columns;
           const std::uint8_t* codes = weights.codes + block * weights.code_stride + g * group_bytes;
           const std::uint8_t* zero_point =
               weights.zero_points == nullptr
                   ? nullptr
                   : weights.zero_points + block * weights.zero_point_stride + g * weights.zero_point_step + row;
           std::int32_t sum = 0;
-          const std::int32_t offset = x.offsets[g * x.rows + i];
+          const std::int32_t offset = x.offsets[section * x.rows + i];
           if (!is_sparse24<Codes> && weights.minimums == nullptr)
             sum = offset * (zero_point == nullptr ? 1 : *zero_point);
           for (std::size_t u = 0; u < weights.units; ++u) {
@@ -216,14 +223,15 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard, ReferenceLi
               sum += sparse24_products<typename Codes::codes_type>(
                   unit, row, zero_point == nullptr ? weights.zero : *zero_point, x_codes);
             else
-              for (std::size_t c = 0; c < prepared_unit; ++c) sum += prepared_integer<Codes>(unit, row, c) * x_codes[c];
+              for (std::size_t c = first; c < first + columns; ++c)
+                sum += prepared_integer<Codes>(unit, row, c) * x_codes[c];
           }
-          const float scale = prepared_scale(weights, block * weights.scale_stride + g * weights.scale_step, row);
+          const float scale = prepared_scale(weights, block * weights.scale_stride + section * weights.scale_step, row);
           float products = static_cast<float>(sum) * scale;
           if (weights.minimums != nullptr)
-            products =
-                std::fma(static_cast<float>(offset),
-                         weights.minimums[block * weights.minimum_stride + g * weights.minimum_step + row], products);
+            products = std::fma(static_cast<float>(offset),
+                                weights.minimums[block * weights.minimum_stride + section * weights.minimum_step + row],
+                                products);
           total = std::fma(products, x.scales[g * x.rows + i], total);
         }
         y[i * y_stride + j] = total;

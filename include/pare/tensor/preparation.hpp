@@ -65,17 +65,19 @@ Result<void> check_prepared(const PackedView<S>& packed) {
   return {};
 }
 
-/// Rows of activations as integers, in batches of prepared_batch rows, in one allocation.
+/// Rows of activations as integers, in batches of prepared_batch rows, in one allocation. Groups have an offset, or one
+/// for each half.
 class ActivationBatches {
  public:
-  static Result<ActivationBatches> allocate(std::size_t rows, std::size_t groups, std::size_t group,
+  static Result<ActivationBatches> allocate(std::size_t rows, std::size_t groups, std::size_t group, bool has_halves,
                                             std::pmr::memory_resource* memory) {
-    ActivationBatches batches(rows, groups, group);
+    ActivationBatches batches(rows, groups, group, has_halves);
     std::size_t parameters = 0, codes = 0, total = 0;
     if (!checked_multiply(rows, groups, parameters) || !checked_multiply(parameters, group, codes) ||
         !checked_multiply(codes, 2, total))
       return Error{ErrorCode::out_of_memory, "pare: the quantized activations do not fit the address space"};
-    Result<Buffer> buffer = Buffer::allocate(codes + parameters * (sizeof(float) + sizeof(std::int32_t)), memory);
+    const std::size_t offsets = (has_halves ? 2 : 1) * sizeof(std::int32_t);
+    Result<Buffer> buffer = Buffer::allocate(codes + parameters * (sizeof(float) + offsets), memory);
     if (!buffer) return std::move(buffer).error();
     batches.buffer_ = *std::move(buffer);
     return batches;
@@ -85,17 +87,18 @@ class ActivationBatches {
   [[nodiscard]] QuantizedActivations operator[](std::size_t batch) noexcept {
     const std::size_t first = batch * prepared_batch;
     std::byte* scales = buffer_.data() + rows_ * groups_ * group_;
+    auto* const offsets = reinterpret_cast<std::int32_t*>(scales + rows_ * groups_ * sizeof(float));
     return {reinterpret_cast<std::int8_t*>(buffer_.data()) + first * groups_ * group_,
-            reinterpret_cast<float*>(scales) + first * groups_,
-            reinterpret_cast<std::int32_t*>(scales + rows_ * groups_ * sizeof(float)) + first * groups_,
-            std::min(prepared_batch, rows_ - first)};
+            reinterpret_cast<float*>(scales) + first * groups_, offsets + first * groups_ * (has_halves_ ? 2 : 1),
+            std::min(prepared_batch, rows_ - first), has_halves_};
   }
 
  private:
-  ActivationBatches(std::size_t rows, std::size_t groups, std::size_t group)
-      : rows_(rows), groups_(groups), group_(group) {}
+  ActivationBatches(std::size_t rows, std::size_t groups, std::size_t group, bool has_halves)
+      : rows_(rows), groups_(groups), group_(group), has_halves_(has_halves) {}
 
   std::size_t rows_, groups_, group_;
+  bool has_halves_;
   Buffer buffer_;
 };
 

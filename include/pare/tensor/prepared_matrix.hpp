@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "pare/layouts/layouts.hpp"
@@ -27,6 +28,8 @@ class PreparedMatrix {
   [[nodiscard]] std::size_t group() const noexcept { return strides_.units * prepared_unit; }
   /// The bits that a code takes: 4 or 8.
   [[nodiscard]] int bits() const noexcept { return bits_; }
+  /// The columns that share a scale of the weights: those of a group, or 16.
+  [[nodiscard]] std::size_t section() const noexcept { return group() / sections_; }
   /// What the activations' offsets are for: the integer of the value 0, or 1 where groups have minimums.
   [[nodiscard]] std::int32_t offset() const noexcept { return has_minimums_ ? 1 : std::int32_t{strides_.zero}; }
   /// Blocks of 16 rows from `block` on, as the kernels take them.
@@ -51,6 +54,7 @@ class PreparedMatrix {
 
   Shape shape_;
   int bits_ = 8;
+  std::size_t sections_ = 1;  // of a group: 2 where the kernels take Group16Codes
   bool has_minimums_ = false;
   PreparedWeights strides_;  // its pointers stay null
   std::size_t scales_ = 0, minimums_ = 0;
@@ -62,11 +66,11 @@ namespace detail {
 /// Which matrices can be prepared.
 inline Result<void> check_prepared(const CodedMatrix& matrix) {
   const auto refuse = [](const std::string& why) {
-    return Error{ErrorCode::unsupported, "pare: prepare takes integers in groups of a multiple of 32 columns, not " +
+    return Error{ErrorCode::unsupported, "pare: prepare takes integers in groups of a multiple of 16 columns, not " +
                                              why + "; dequantize the matrix, and multiply its floats"};
   };
   if (!matrix.format.integer) return refuse("codes of " + std::string(matrix.format.name));
-  if (matrix.block.cols < matrix.shape.cols && matrix.block.cols % prepared_unit != 0)
+  if (matrix.block.cols < matrix.shape.cols && matrix.block.cols % (prepared_unit / 2) != 0)
     return refuse("groups of " + std::to_string(matrix.block.cols));
   const std::span<const std::uint32_t> groups = matrix.column_groups();
   for (std::size_t c = 0; c < groups.size(); ++c)
@@ -121,17 +125,18 @@ inline BlockLine block_line(const CodedMatrix& matrix, std::size_t row, std::siz
 
 inline Result<void> PreparedMatrix::allocate(bool shares_row, std::pmr::memory_resource* memory) {
   PreparedWeights& w = strides_;
-  const std::size_t groups_with_scales = shares_row ? std::min<std::size_t>(1, w.groups) : w.groups;
+  const std::size_t scales_of_row = shares_row ? std::min<std::size_t>(1, w.groups) : w.groups * sections_;
   const std::size_t unit_bytes = prepared_rows * prepared_unit / 8 * static_cast<std::size_t>(bits_);
   const std::size_t group_bytes =
-      w.units * unit_bytes + prepared_rows * (prepared_scale_bytes(w.scale) + (has_minimums_ ? sizeof(float) : 0));
+      w.units * unit_bytes +
+      sections_ * prepared_rows * (prepared_scale_bytes(w.scale) + (has_minimums_ ? sizeof(float) : 0));
   std::size_t per_block = 0, most = 0;
   if (!checked_multiply(w.groups, group_bytes, per_block) || !checked_multiply(blocks(), per_block, most))
     return Error{ErrorCode::out_of_memory, "pare: the prepared weights do not fit the address space"};
   w.code_stride = w.groups * w.units * unit_bytes;
-  w.scale_stride = groups_with_scales * prepared_rows * prepared_scale_bytes(w.scale);
+  w.scale_stride = scales_of_row * prepared_rows * prepared_scale_bytes(w.scale);
   w.scale_step = shares_row ? 0 : prepared_rows * prepared_scale_bytes(w.scale);
-  w.minimum_stride = has_minimums_ ? groups_with_scales * prepared_rows : 0;
+  w.minimum_stride = has_minimums_ ? scales_of_row * prepared_rows : 0;
   w.minimum_step = shares_row || !has_minimums_ ? 0 : prepared_rows;
   scales_ = blocks() * w.code_stride;
   minimums_ = scales_ + blocks() * w.scale_stride;
@@ -161,20 +166,22 @@ inline void PreparedMatrix::fill_parameters(std::size_t block, const CodedMatrix
   std::uint8_t* const scales = p + scales_ + block * strides_.scale_stride;
   float* const minimums = reinterpret_cast<float*>(p + minimums_) + block * strides_.minimum_stride;
   const std::size_t first_row = block * prepared_rows, scale_bytes = prepared_scale_bytes(strides_.scale);
+  // Columns that fill up the last group can be a section of their own, whose scales stay 0.
+  const std::size_t scales_of_row = strides_.scale_stride / (prepared_rows * scale_bytes);
   std::memset(scales, 0, strides_.scale_stride);
   if (has_minimums_) std::fill_n(minimums, strides_.minimum_stride, 0.0f);
   for (std::size_t r = 0; r < std::min(prepared_rows, shape_.rows - first_row); ++r)
-    for (std::size_t g = 0; g < strides_.scale_stride / (prepared_rows * scale_bytes); ++g) {
-      const std::size_t row = (first_row + r) / matrix.block.rows, column = g * group() / matrix.block.cols;
+    for (std::size_t s = 0; s < std::min(scales_of_row, ceil_div(shape_.cols, section())); ++s) {
+      const std::size_t row = (first_row + r) / matrix.block.rows, column = s * section() / matrix.block.cols;
       const detail::BlockLine line = detail::block_line(matrix, row, column);
-      std::uint8_t* const scale = scales + (g * prepared_rows + r) * scale_bytes;
+      std::uint8_t* const scale = scales + (s * prepared_rows + r) * scale_bytes;
       if (strides_.scale == PreparedScale::float16) {
         const auto half = static_cast<std::uint16_t>(F16::encode<Conversion{}>(line.scale));
         std::memcpy(scale, &half, sizeof half);
       } else {
         std::memcpy(scale, &line.scale, sizeof line.scale);
       }
-      if (has_minimums_) minimums[g * prepared_rows + r] = line.minimum;
+      if (has_minimums_) minimums[s * prepared_rows + r] = line.minimum;
     }
 }
 
@@ -186,6 +193,7 @@ inline Result<PreparedMatrix> PreparedMatrix::make(const CodedMatrix& matrix, co
   const std::size_t group = shares_row || columns % 128 == 0 ? 128 : columns % 64 == 0 ? 64 : 32;
   const std::optional<std::uint8_t> zero = detail::common_zero(matrix);
   prepared.bits_ = matrix.format.bits <= 4 ? 4 : 8;
+  prepared.sections_ = shares_row || columns % prepared_unit == 0 ? 1 : 2;
   prepared.has_minimums_ = !zero.has_value();
   prepared.strides_.zero = zero.value_or(0);
   prepared.strides_.units = group / prepared_unit;
@@ -200,24 +208,29 @@ inline Result<PreparedMatrix> PreparedMatrix::make(const CodedMatrix& matrix, co
   return prepared;
 }
 
-/// The integers of a layout (GGUF's Q4_0 to Q8_0, Q4_K and Q5_K, GPTQ, AWQ, HQQ, MatMulNBits, ...) in the order in
+/// The integers of a layout (GGUF's Q4_0 to Q8_0 and Q2_K to Q6_K, GPTQ, AWQ, HQQ, MatMulNBits, ...) in the order in
 /// which products with eight-bit activations read them: codes of up to four bits take four, wider ones eight; groups
-/// are of a multiple of 32 columns or a whole row. Where all blocks count from one integer nothing else is kept; else
-/// each group of a row has a minimum, in float: value = integer * scale - minimum. Errors: unsupported for other
-/// formats, groups and orders of columns (GGUF's types with groups of 16 among them); out_of_memory.
+/// are of a multiple of 16 columns or a whole row, those of a multiple of 32 being faster. Where all blocks count from
+/// one integer nothing else is kept; else each group of a row has a minimum, in float: value = integer * scale -
+/// minimum. Errors: unsupported for other formats, groups and orders of columns; out_of_memory.
 inline Result<PreparedMatrix> prepare(const CodedMatrix& matrix, const Options& options = {}) {
   return PreparedMatrix::make(matrix, options);
 }
 
 /// y = x * W^T with activations in eight bits, as for a PreparedTensor: x is [m, in], the matrix [out, in], y [m, out].
-/// With minimums, the bound stated there holds with |integer * scale| + |minimum| in place of |w_c|.
+/// With minimums, the bound stated there holds with |integer * scale| + |minimum| in place of |w_c|; where sections
+/// have 16 columns, with the sections of a row for G.
 template <KernelBackend Kernels = HighwayKernels>
 Result<void> matmul(const PreparedMatrix& weights, MatrixView<const float> x, MatrixView<float> y,
                     const Options& options = {}) {
-  if (weights.bits() == 4)
-    return detail::multiply_prepared<PreparedNibbles, Kernels>(weights, weights.group(), weights.offset(), x, y,
-                                                               options);
-  return detail::multiply_prepared<PreparedBytes, Kernels>(weights, weights.group(), weights.offset(), x, y, options);
+  const auto multiply = [&]<class Codes>(std::type_identity<Codes>) {
+    return detail::multiply_prepared<Codes, Kernels>(weights, weights.group(), weights.offset(), x, y, options);
+  };
+  if (weights.section() < prepared_unit)
+    return weights.bits() == 4 ? multiply(std::type_identity<Group16Codes<PreparedNibbles>>())
+                               : multiply(std::type_identity<Group16Codes<PreparedBytes>>());
+  return weights.bits() == 4 ? multiply(std::type_identity<PreparedNibbles>())
+                             : multiply(std::type_identity<PreparedBytes>());
 }
 
 /// As above; x and y are MatrixViews or types with Eigen's accessors.

@@ -22,7 +22,8 @@ Result<void> multiply_prepared(const Weights& weights, std::size_t group, std::i
     for (std::size_t i = 0; i < y.rows; ++i) std::fill_n(y.row(i), y.cols, 0.0f);
     return {};
   }
-  auto activations = ActivationBatches::allocate(x.rows, weights.weights().groups, group, options.memory);
+  auto activations =
+      ActivationBatches::allocate(x.rows, weights.weights().groups, group, is_group16<Codes>, options.memory);
   if (!activations) return std::move(activations).error();
   // A task has groups of all rows of a batch, which lie together.
   constexpr std::size_t values_per_task = 32768;
@@ -35,7 +36,7 @@ Result<void> multiply_prepared(const Weights& weights, std::size_t group, std::i
     const float* from = x.row(batch * prepared_batch) + first * group;
     part.codes += first * part.rows * group;
     part.scales += first * part.rows;
-    part.offsets += first * part.rows;
+    part.offsets += first * part.rows * prepared_sections<Codes>;
     const std::size_t columns = std::min(groups_per_task * group, x.cols - first * group);
     Kernels::quantize_activations(from, part.rows, x.row_stride, columns, group, offset, part);
   });

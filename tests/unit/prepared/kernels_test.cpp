@@ -57,11 +57,11 @@ struct Activations {
   std::vector<std::int32_t> offsets;
   QuantizedActivations view;
 
-  Activations(std::size_t rows, std::size_t groups, std::size_t group)
+  Activations(std::size_t rows, std::size_t groups, std::size_t group, bool has_halves = false)
       : codes(rows * groups * group, std::int8_t{99}),
         scales(rows * groups, 99.0f),
-        offsets(rows * groups, 99),
-        view{codes.data(), scales.data(), offsets.data(), rows} {}
+        offsets(rows * groups * (has_halves ? 2 : 1), 99),
+        view{codes.data(), scales.data(), offsets.data(), rows, has_halves} {}
 };
 
 template <class T>
@@ -99,12 +99,14 @@ TEST_P(PreparedOnTarget, ActivationsAreThoseOfTheReference) {
           std::fill_n(x.begin(), group, -0.0f);
           std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(group), group, 1e-37f);
         }
-        Activations expected(rows + 1, groups, group), actual(rows + 1, groups, group);
-        ReferenceKernels::quantize_activations(x.data(), rows, stride, cols, group, 8, expected.view);
-        HighwayKernels::quantize_activations(x.data(), rows, stride, cols, group, 8, actual.view);
-        EXPECT_TRUE(same_bytes(expected.codes, actual.codes)) << group << ", " << cols;
-        EXPECT_TRUE(same_bytes(expected.offsets, actual.offsets)) << group << ", " << cols;
-        EXPECT_TRUE(same_values(expected.scales, actual.scales)) << group << ", " << cols;
+        for (const bool has_halves : {false, true}) {
+          Activations expected(rows + 1, groups, group, has_halves), actual(rows + 1, groups, group, has_halves);
+          ReferenceKernels::quantize_activations(x.data(), rows, stride, cols, group, 8, expected.view);
+          HighwayKernels::quantize_activations(x.data(), rows, stride, cols, group, 8, actual.view);
+          EXPECT_TRUE(same_bytes(expected.codes, actual.codes)) << group << ", " << cols;
+          EXPECT_TRUE(same_bytes(expected.offsets, actual.offsets)) << group << ", " << cols;
+          EXPECT_TRUE(same_values(expected.scales, actual.scales)) << group << ", " << cols;
+        }
       }
 }
 
@@ -124,7 +126,9 @@ struct Product {
 
 template <class Codes>
 void expect_products(const Product& p, std::mt19937& random) {
+  constexpr std::size_t sections = prepared_sections<Codes>;
   const std::size_t group = p.units * prepared_unit, blocks = ceil_div(p.outputs, prepared_rows);
+  const std::size_t scales_of_row = p.shares_row ? 1 : p.groups * sections;
   PreparedWeights w;
   w.groups = p.groups;
   w.units = p.units;
@@ -132,9 +136,9 @@ void expect_products(const Product& p, std::mt19937& random) {
   w.code_stride = p.groups * p.units * prepared_unit_bytes<Codes>;
   const std::size_t scale_bytes = prepared_rows * prepared_scale_bytes(p.scale);
   w.scale_step = p.shares_row ? 0 : scale_bytes;
-  w.scale_stride = p.shares_row ? scale_bytes : p.groups * scale_bytes;
+  w.scale_stride = scales_of_row * scale_bytes;
   w.zero_point_step = p.shares_row ? 0 : prepared_rows;
-  w.zero_point_stride = p.shares_row ? prepared_rows : p.groups * prepared_rows;
+  w.zero_point_stride = scales_of_row * prepared_rows;
 
   Result<Buffer> codes = Buffer::allocate(blocks * w.code_stride);
   ASSERT_TRUE(codes);
@@ -176,17 +180,19 @@ void expect_products(const Product& p, std::mt19937& random) {
   for (float& minimum : minimums) minimum = static_cast<float>(random() % 1000) / 37.0f - 9.0f;
   w.minimums = has_minimums ? minimums.data() : nullptr;
 
-  Activations x(p.rows, p.groups, group);
+  Activations x(p.rows, p.groups, group, is_group16<Codes>);
   for (std::int8_t& code : x.codes)
     code = static_cast<std::int8_t>(p.fill == Fill::random     ? static_cast<int>(random() % 255) - 127
                                     : p.fill == Fill::positive ? 127
                                                                : -127);
   for (float& scale : x.scales) scale = std::ldexp(1.0f + static_cast<float>(random() % 1000) / 1000.0f, -7);
-  for (std::size_t g = 0; g < p.groups; ++g)
+  for (std::size_t s = 0; s < p.groups * sections; ++s)
     for (std::size_t r = 0; r < p.rows; ++r) {
+      const std::size_t columns = group / sections;
       std::int32_t sum = 0;
-      for (std::size_t c = 0; c < group; ++c) sum += x.codes[(g * p.rows + r) * group + c];
-      x.offsets[g * p.rows + r] = -sum * (has_zero_points || has_minimums ? 1 : w.zero);
+      for (std::size_t c = s % sections * columns; c < (s % sections + 1) * columns; ++c)
+        sum += x.codes[(s / sections * p.rows + r) * group + c];
+      x.offsets[s * p.rows + r] = -sum * (has_zero_points || has_minimums ? 1 : w.zero);
     }
 
   const std::size_t stride = p.outputs + 3;
@@ -199,10 +205,15 @@ void expect_products(const Product& p, std::mt19937& random) {
 
 template <class Codes>
 void expect_all_products() {
+  using Shift = Product::Shift;
   std::mt19937 random(2);
-  constexpr unsigned shifts = is_sparse24<Codes> ? 2 : 3;  // which have no minimums
-  const auto random_shift = [&] { return static_cast<Product::Shift>(random() % shifts); };
-  for (const std::size_t units : {1u, 2u, 4u})
+  const std::vector<Shift> shifts = is_sparse24<Codes>  ? std::vector{Shift::none, Shift::zero_points}
+                                    : is_group16<Codes> ? std::vector{Shift::none, Shift::minimums}
+                                                        : std::vector{Shift::none, Shift::zero_points, Shift::minimums};
+  const std::vector<std::size_t> all_units =
+      is_group16<Codes> ? std::vector<std::size_t>{1} : std::vector<std::size_t>{1, 2, 4};
+  const auto random_shift = [&] { return shifts[random() % shifts.size()]; };
+  for (const std::size_t units : all_units)
     for (const std::size_t rows : {1u, 2u, 5u, 13u})
       for (const std::size_t outputs : {1u, 16u, 35u, 80u}) {
         const auto scale = static_cast<PreparedScale>(random() % 3);
@@ -210,19 +221,24 @@ void expect_all_products() {
         const std::size_t groups = random() % 4 == 0 ? 40 : 3;
         expect_products<Codes>({units, groups, outputs, rows, scale, random_shift(), random() % 2 == 0}, random);
       }
-  for (const std::size_t units : {1u, 2u, 4u})
+  for (const std::size_t units : all_units)
     for (const std::size_t rows : {16u, 39u, 60u})
-      for (unsigned shift = 0; shift < shifts; ++shift)
-        expect_products<Codes>(
-            {units, 9, rows + 20, rows, PreparedScale::float32, static_cast<Product::Shift>(shift), false}, random);
+      for (const Shift shift : shifts)
+        expect_products<Codes>({units, 9, rows + 20, rows, PreparedScale::float32, shift, false}, random);
   for (const Fill fill : {Fill::positive, Fill::negative})
     for (const std::size_t rows : {1u, 8u, 17u})
-      expect_products<Codes>({4, 2, 32, rows, PreparedScale::float32, Product::Shift::none, false, fill}, random);
+      expect_products<Codes>({all_units.back(), 2, 32, rows, PreparedScale::float32, Shift::none, false, fill}, random);
 }
 
 TEST_P(PreparedOnTarget, NibblesGiveTheProductsOfTheReference) { expect_all_products<PreparedNibbles>(); }
 TEST_P(PreparedOnTarget, BytesGiveTheProductsOfTheReference) { expect_all_products<PreparedBytes>(); }
 TEST_P(PreparedOnTarget, E2M1GivesTheProductsOfTheReference) { expect_all_products<PreparedE2M1>(); }
+TEST_P(PreparedOnTarget, NibblesInGroupsOf16GiveTheProductsOfTheReference) {
+  expect_all_products<Group16Codes<PreparedNibbles>>();
+}
+TEST_P(PreparedOnTarget, BytesInGroupsOf16GiveTheProductsOfTheReference) {
+  expect_all_products<Group16Codes<PreparedBytes>>();
+}
 TEST_P(PreparedOnTarget, SparseNibblesGiveTheProductsOfTheReference) {
   expect_all_products<Sparse24Codes<PreparedNibbles>>();
 }

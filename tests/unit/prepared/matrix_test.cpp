@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <random>
 #include <span>
 #include <string>
@@ -45,7 +46,9 @@ TEST(PreparedMatrix, ProductsStayWithinTheStatedBound) {
   for (const auto& [shape, block] : {std::pair{Shape{33, 65}, Shape{1, 32}},
                                      {Shape{16, 700}, Shape{2, 192}},
                                      {Shape{20, 300}, Shape{20, 300}},
-                                     {Shape{5, 512}, Shape{1, 256}}})
+                                     {Shape{5, 512}, Shape{1, 256}},
+                                     {Shape{35, 72}, Shape{1, 16}},
+                                     {Shape{18, 400}, Shape{3, 48}}})
     for (const int bits : {2, 4, 5, 8})
       for (const ShiftKind kind : {ShiftKind::none, ShiftKind::zero_point, ShiftKind::real_zero, ShiftKind::offset})
         for (const TensorScale tensor_scale : {TensorScale::multiplies_value, TensorScale::divides_scale}) {
@@ -62,21 +65,21 @@ TEST(PreparedMatrix, ProductsStayWithinTheStatedBound) {
                              {.executor = threads_in_reverse}));
           EXPECT_EQ(y, again);
           const std::size_t group = prepared->group();
-          const auto groups = static_cast<double>(ceil_div(shape.cols, group));
+          const auto sections = static_cast<double>(ceil_div(shape.cols, prepared->section()));
           for (std::size_t i = 0; i < rows; ++i)
             for (std::size_t j = 0; j < shape.rows; ++j) {
               double exact = 0.0, bound = 0.0;
               for (std::size_t begin = 0; begin < shape.cols; begin += group) {
                 const std::size_t end = std::min(shape.cols, begin + group);
-                const detail::BlockLine line = detail::block_line(matrix, j / block.rows, begin / block.cols);
                 double scale = 0.0;
                 for (std::size_t c = begin; c < end; ++c)
                   scale = std::max(scale, std::abs(double{x[i * shape.cols + c]}) / 127.0);
                 for (std::size_t c = begin; c < end; ++c) {
                   const double v = x[i * shape.cols + c];
+                  const detail::BlockLine line = detail::block_line(matrix, j / block.rows, c / block.cols);
                   const double w = std::abs(matrix.codes()(j, c) * double{line.scale}) + std::abs(double{line.minimum});
                   exact += matrix.value(j, c) * v;
-                  bound += w * (0.501 * scale + std::ldexp((groups + 4.0) * (std::abs(v) + scale), -24));
+                  bound += w * (0.501 * scale + std::ldexp((sections + 4.0) * (std::abs(v) + scale), -24));
                 }
               }
               EXPECT_LE(std::abs(double{y[i * shape.rows + j]} - exact), bound) << bits << " bits, " << block.cols;
@@ -109,7 +112,8 @@ TEST(PreparedMatrix, ASchemesCodesGiveItsProducts) {
 TEST(PreparedMatrix, BlocksOfGgufMultiplyAsTheyAre) {
   const Shape shape{6, 512};
   const std::vector<float> weights = normal_values(shape.rows * shape.cols), x = normal_values(shape.cols, 2);
-  for (const gguf::BlockType type : {gguf::BlockType::q4_1, gguf::BlockType::q4_k}) {
+  using gguf::BlockType;
+  for (const BlockType type : {BlockType::q4_1, BlockType::q4_k, BlockType::q2_k, BlockType::q3_k, BlockType::q6_k}) {
     std::vector<std::uint8_t> bytes(*gguf::packed_size(type, shape));
     ASSERT_TRUE(gguf::quantize(type, MatrixView<const float>(weights.data(), shape.rows, shape.cols), bytes));
     const std::size_t sizes[] = {shape.rows, bytes.size() / shape.rows};
@@ -118,7 +122,10 @@ TEST(PreparedMatrix, BlocksOfGgufMultiplyAsTheyAre) {
     ASSERT_TRUE(matrix) << matrix.error().message;
     const auto prepared = prepare(*matrix);
     ASSERT_TRUE(prepared) << prepared.error().message;
-    EXPECT_EQ(prepared->bits(), 4);
+    EXPECT_EQ(prepared->bits(), type == BlockType::q6_k ? 8 : 4);
+    const bool has_minimums = type != BlockType::q3_k && type != BlockType::q6_k;
+    EXPECT_EQ(prepared->offset(), has_minimums ? 1 : type == BlockType::q3_k ? 4 : 32);
+    EXPECT_EQ(prepared->section(), type == BlockType::q4_1 || type == BlockType::q4_k ? 32u : 16u);
     std::vector<float> y(shape.rows);
     ASSERT_TRUE(matvec(*prepared, x, y));
     for (std::size_t r = 0; r < shape.rows; ++r) {
@@ -132,6 +139,52 @@ TEST(PreparedMatrix, BlocksOfGgufMultiplyAsTheyAre) {
   }
 }
 
+TEST(PreparedMatrix, BlocksOf16ColumnsOfOtherLayoutsMultiplyToo) {
+  std::mt19937 random(7);
+  const Shape shape{21, 104};
+  CodedMatrix written = random_matrix(shape, 4, {1, 16}, ShiftKind::zero_point, random);
+  for (std::size_t r = 0; r < written.grid.rows; ++r)
+    for (std::size_t c = 0; c < written.grid.cols; ++c) written.shifts()(r, c) = static_cast<float>(random() % 16);
+  const MatMulNBits layout{.block_size = 16, .columns = shape.cols};
+  const auto parts = layout.write(written);
+  ASSERT_TRUE(parts) << parts.error().message;
+  std::vector<PartView> views;
+  for (const Part& part : *parts) views.push_back(part.view());
+  const auto matrix = layout.read(views);
+  ASSERT_TRUE(matrix) << matrix.error().message;
+  const auto prepared = prepare(*matrix);
+  ASSERT_TRUE(prepared) << prepared.error().message;
+  // Activations that eight bits hold, scales and all, give the product of the values.
+  std::vector<float> x(shape.cols), y(shape.rows), scalar(y);
+  for (std::size_t c = 0; c < x.size(); ++c) x[c] = c % 32 == 5 ? 127.0f : static_cast<float>(random() % 255) - 127.0f;
+  ASSERT_TRUE(matvec(*prepared, x, y));
+  ASSERT_TRUE(matvec<ReferenceKernels>(*prepared, x, scalar));
+  EXPECT_EQ(y, scalar);
+  for (std::size_t r = 0; r < shape.rows; ++r) {
+    double exact = 0.0, size = 0.0;
+    for (std::size_t c = 0; c < shape.cols; ++c) {
+      exact += double{matrix->value(r, c)} * x[c];
+      size += 15.0 * matrix->scales()(r, c / 16) * std::abs(x[c]);
+    }
+    EXPECT_NEAR(y[r], exact, std::ldexp(size, -20));
+  }
+}
+
+TEST(PreparedMatrix, ScalesWithoutNumbersStayInTheirRow) {
+  std::mt19937 random(8);
+  CodedMatrix matrix = random_matrix({3, 96}, 4, {1, 16}, ShiftKind::offset, random);
+  matrix.scales()(1, 1) = std::numeric_limits<float>::quiet_NaN();
+  matrix.shifts()(2, 5) = std::numeric_limits<float>::infinity();
+  const auto prepared = prepare(matrix);
+  ASSERT_TRUE(prepared);
+  const std::vector<float> x(96, 1.0f);
+  std::vector<float> y(3);
+  ASSERT_TRUE(matvec(*prepared, x, y));
+  EXPECT_TRUE(std::isfinite(y[0]));
+  EXPECT_TRUE(std::isnan(y[1]));
+  EXPECT_EQ(y[2], std::numeric_limits<float>::infinity());
+}
+
 TEST(PreparedMatrix, WhatCannotBePreparedIsAnErrorThatSaysSo) {
   std::mt19937 random(1);
   const auto message = [](const CodedMatrix& matrix) {
@@ -142,7 +195,9 @@ TEST(PreparedMatrix, WhatCannotBePreparedIsAnErrorThatSaysSo) {
   const auto contains = [](const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
   };
-  EXPECT_TRUE(contains(message(random_matrix({2, 64}, 4, {1, 16}, ShiftKind::none, random)), "groups of 16"));
+  for (const std::size_t group : {1u, 8u, 24u, 40u})
+    EXPECT_TRUE(contains(message(random_matrix({2, 64}, 4, {1, group}, ShiftKind::none, random)),
+                         "groups of a multiple of 16 columns, not groups of " + std::to_string(group)));
   CodedMatrix reordered = random_matrix({2, 64}, 4, {1, 32}, ShiftKind::none, random);
   ASSERT_TRUE(reordered.allocate_column_groups());
   for (std::size_t c = 0; c < 64; ++c) reordered.column_groups()[c] = static_cast<std::uint32_t>(c % 2);
@@ -151,9 +206,11 @@ TEST(PreparedMatrix, WhatCannotBePreparedIsAnErrorThatSaysSo) {
   ASSERT_TRUE(floats);
   std::fill_n(floats->codes_memory.data(), 128, std::byte{0});
   EXPECT_TRUE(contains(message(*floats), "codes of nf4"));
-  const auto empty = prepare(random_matrix({0, 64}, 4, {1, 32}, ShiftKind::offset, random));
-  ASSERT_TRUE(empty);
-  EXPECT_EQ(empty->bytes(), 0u);
+  for (const std::size_t group : {16u, 32u}) {
+    const auto empty = prepare(random_matrix({0, 64}, 4, {1, group}, ShiftKind::offset, random));
+    ASSERT_TRUE(empty);
+    EXPECT_EQ(empty->bytes(), 0u);
+  }
 }
 
 }  // namespace

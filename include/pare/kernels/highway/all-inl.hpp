@@ -45,12 +45,14 @@
 #define PARE_VNNI 0
 #include "pare/kernels/highway/dot-inl.hpp"
 #include "pare/kernels/highway/sparse24-inl.hpp"
+#include "pare/kernels/highway/group16-inl.hpp"
 #include "pare/kernels/highway/tile-inl.hpp"
 #undef PARE_VNNI
 #if PARE_AVX512
 #define PARE_VNNI 1
 #include "pare/kernels/highway/dot-inl.hpp"
 #include "pare/kernels/highway/sparse24-inl.hpp"
+#include "pare/kernels/highway/group16-inl.hpp"
 #include "pare/kernels/highway/tile-inl.hpp"
 #undef PARE_VNNI
 #endif

@@ -29,6 +29,10 @@ struct Decoded<Sparse24Codes<Codes>> {
   using type = PreparedIntegers<Codes>;
 };
 template <class Codes>
+struct Decoded<Group16Codes<Codes>> {
+  using type = Group16Codes<PreparedIntegers<Codes>>;
+};
+template <class Codes>
 using DecodedCodes = typename Decoded<Codes>::type;
 
 inline constexpr std::size_t vector_bytes = 4 * lanes;
@@ -38,6 +42,8 @@ template <class Codes>
 inline constexpr std::size_t line_bytes = 4 * prepared_rows;
 template <class Codes>
 inline constexpr std::size_t line_bytes<PreparedIntegers<Codes>> = vector_bytes;
+template <class Codes>
+inline constexpr std::size_t line_bytes<Group16Codes<Codes>> = line_bytes<Codes>;
 
 /// From a unit of columns to the next.
 template <class Codes>
