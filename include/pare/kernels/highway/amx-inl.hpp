@@ -135,7 +135,14 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
         decode_signed<Codes>(w, begin, end, integers);
         // The intrinsics that load tiles do not tell every compiler that they read memory.
         std::atomic_signal_fence(std::memory_order_seq_cst);
+        // What is decoded next comes from memory while the tiles are multiplied.
+        const bool last = b + 1 == count;
+        const std::uint8_t* const next = weights.codes + (first + (last ? 0 : b + 1)) * weights.code_stride +
+                                         (last ? end : begin) * weights.units * unit_bytes<Codes>;
+        const std::size_t share = ceil_div((end - begin) * weights.units * unit_bytes<Codes>, tiles);
         for (std::size_t t = 0; t < tiles; ++t) {
+          for (std::size_t line = 0; line < share; line += tile_line)
+            _mm_prefetch(reinterpret_cast<const char*>(next + t * share + line), _MM_HINT_T1);
           float* tile = totals + (b * tiles + t) * tile_size;
           const std::uint8_t bias = integer_bias<Codes>(w);
           if (w.minimums != nullptr)
