@@ -29,8 +29,17 @@ constexpr std::size_t packed_bytes(std::size_t count, int bits) noexcept {
 constexpr std::uint64_t load_le(const std::uint8_t* p, std::size_t bytes) noexcept {
   std::uint64_t word = 0;
   if (std::endian::native == std::endian::little && !std::is_constant_evaluated()) {
-    std::memcpy(&word, p, bytes);
-    return word;
+    if (bytes == 8 || bytes < 2) {
+      std::memcpy(&word, p, bytes);
+      return word;
+    }
+    // Two loads that overlap: what is put together in memory comes back from there late.
+    const auto both = [&]<class Part>(Part first, Part last) {
+      std::memcpy(&first, p, sizeof first);
+      std::memcpy(&last, p + bytes - sizeof last, sizeof last);
+      return first | std::uint64_t{last} << (8 * (bytes - sizeof last));
+    };
+    return bytes >= 4 ? both(std::uint32_t{}, std::uint32_t{}) : both(std::uint16_t{}, std::uint16_t{});
   }
   for (std::size_t i = 0; i < bytes; ++i) word |= std::uint64_t{p[i]} << (8 * i);
   return word;
@@ -65,6 +74,20 @@ constexpr std::uint64_t spread8(std::uint64_t dense) noexcept {
   std::uint64_t v = (dense & four) | ((dense << (32 - 4 * Bits)) & four << 32);
   v = (v & two) | ((v << (16 - 2 * Bits)) & two << 16);
   return (v & one) | ((v << (8 - Bits)) & one << 8);
+}
+
+/// Sixteen codes from the low 16 * Bits bits, one into each four bits.
+template <int Bits>
+  requires(Bits <= 4)
+constexpr std::uint64_t spread16(std::uint64_t dense) noexcept {
+  constexpr std::uint64_t one = 0x0101010101010101u * ((1u << Bits) - 1u);
+  constexpr std::uint64_t two = 0x0001000100010001u * ((1u << (2 * Bits)) - 1u);
+  constexpr std::uint64_t four = 0x0000000100000001u * ((std::uint64_t{1} << (4 * Bits)) - 1u);
+  constexpr std::uint64_t eight = (std::uint64_t{1} << (8 * Bits)) - 1u;
+  std::uint64_t v = (dense & eight) | ((dense << (32 - 8 * Bits)) & eight << 32);
+  v = (v & four) | ((v << (16 - 4 * Bits)) & four << 16);
+  v = (v & two) | ((v << (8 - 2 * Bits)) & two << 8);
+  return (v & one) | ((v << (4 - Bits)) & one << 4);
 }
 
 }  // namespace pare

@@ -36,6 +36,7 @@
 #include "pare/kernels/highway/wide-encode-inl.hpp"
 #endif
 #include "pare/kernels/highway/encode-inl.hpp"
+#include "pare/kernels/highway/nibble-inl.hpp"
 #include "pare/kernels/highway/decode-inl.hpp"
 #include "pare/kernels/highway/product-inl.hpp"
 #include "pare/kernels/highway/coded-inl.hpp"

@@ -5,59 +5,55 @@ inline namespace PARE_ABI {
 namespace HWY_NAMESPACE {
 #if PARE_VECTORS
 
-/// Reads 16 codes as `parts` vectors of values, `reversed` where element i of the 16 stands in lane reverse_bits(i).
-/// Built once per group. Only widths of 4 and 8 bits are read without unpacking.
+/// Reads codes as vectors of values from vector `part` on, at most `most_vectors` at once; `reversed` where element i
+/// of each 16 stands in lane reverse_bits(i). Built once per group. Only widths of up to four bits and of eight are
+/// read without unpacking.
 template <class F>
 struct CodeReader {
+  static constexpr std::size_t most_vectors = [] {
+    if constexpr (F::bits <= 4) return Decoder<F>::vectors;
+    return std::size_t{1};
+  }();
+  static constexpr bool reversed = false;
   Decoder<F> decoder;
 
   HWY_INLINE CodeReader(float scale, std::uint8_t zero_point) : decoder(scale, zero_point) {}
-  HWY_INLINE Floats operator()(const std::uint8_t* codes, std::size_t part) const {
-    return decoder(codes + part * lanes);
+  template <std::size_t Vectors>
+  HWY_INLINE void operator()(const std::uint8_t* codes, std::size_t part, Floats (&values)[Vectors]) const {
+    if constexpr (F::bits <= 4)
+      decoder(codes + part * lanes / 8 * F::bits, values);
+    else
+      values[0] = decoder(codes + part * lanes);
   }
-  static constexpr bool reversed = false;
 };
 
-// Shifting one broadcast word by a different amount in each lane brings every code to the lowest bits: no shuffle. With
-// 16 lanes the word has 64 bits, whose halves alternate.
+// Shifting one broadcast word by a different amount in each lane brings every code to the lowest bits: no shuffle. The
+// word has 64 bits, whose halves alternate.
 template <class F>
-  requires(F::bits == 4 && lanes >= 8)
+  requires(F::bits == 4 && lanes == 16)
 struct CodeReader<F> {
-  Floats low, high;  // the values of codes 0-15 in the first, or of 0-7 and 8-15
+  static constexpr std::size_t most_vectors = 1;
+  static constexpr bool reversed = true;
+  Floats table;
   Words shifts;
 
-  HWY_INLINE CodeReader(float scale, std::uint8_t zero_point) {
-    low = group_values<F>(0, scale, zero_point);
-    if constexpr (lanes == 8) high = group_values<F>(lanes, scale, zero_point);
+  HWY_INLINE CodeReader(float scale, std::uint8_t zero_point) : table(group_values<F>(scale, zero_point)) {
     alignas(64) static constexpr auto amounts = [] {
       std::array<std::uint32_t, lanes> a{};
-      for (std::uint32_t i = 0; i < lanes; ++i)
-        a[i] = static_cast<std::uint32_t>(lanes == 16 ? reverse_bits(i, 16) % 8 : i) * 4;
+      for (std::uint32_t i = 0; i < lanes; ++i) a[i] = static_cast<std::uint32_t>(reverse_bits(i, 16) % 8) * 4;
       return a;
     }();
     shifts = hn::Load(words, amounts.data());
   }
-  HWY_INLINE Floats operator()(const std::uint8_t* codes, std::size_t part) const {
-    if constexpr (lanes == 16) {
-      const hn::Repartition<std::uint64_t, FloatTag> longs;
-      const Words code = hn::Shr(hn::BitCast(words, hn::Set(longs, load_le(codes, 8))), shifts);
-      // The instruction looks at no more than the lowest four bits.
-      using Index = decltype(hn::IndicesFromVec(floats, hn::BitCast(ints, code)));
-      return hn::TableLookupLanes(low, Index{code.raw});
-    } else {
-      const auto word = static_cast<std::uint32_t>(load_le(codes + part * 4, 4));
-      const Words code = hn::Shr(set(word), shifts);
-      const auto index = hn::IndicesFromVec(floats, hn::BitCast(ints, hn::And(code, set(7))));
-      const auto upper = hn::TestBit(code, set(8));
-      return hn::IfThenElse(hn::RebindMask(floats, upper), hn::TableLookupLanes(high, index),
-                            hn::TableLookupLanes(low, index));
-    }
+  HWY_INLINE void operator()(const std::uint8_t* codes, std::size_t, Floats (&values)[1]) const {
+    const hn::Repartition<std::uint64_t, FloatTag> longs;
+    const Words code = hn::Shr(hn::BitCast(words, hn::Set(longs, load_le(codes, 8))), shifts);
+    values[0] = look_up_lanes(table, code);
   }
-  static constexpr bool reversed = lanes == 16;
 };
 
 template <class F>
-inline constexpr bool reads_codes = F::bits == 8 || (F::bits == 4 && lanes >= 8);
+inline constexpr bool reads_codes = F::bits == 8 || F::bits <= 4;
 
 /// n values in the order of a reader's lanes, filled up with zeros to a multiple of 16.
 template <class F>
@@ -90,6 +86,22 @@ struct CodedRows {
   std::size_t zero_point_stride;
 };
 
+/// Adds the products of the last n < 16 codes of each row, which begin at `first` and are of group g.
+template <class F>
+HWY_NOINLINE void add_last_codes(const float* x, const CodedRows& w, std::size_t rows, std::size_t first, std::size_t n,
+                                 std::size_t g, Floats (*HWY_RESTRICT sums)[parts]) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    HWY_ALIGN float values[16] = {}, arranged[16];
+    ReferenceKernels::decode<F>(w.codes + r * w.row_bytes + first / 8 * F::bits, n, n, 0,
+                                w.scales + r * w.scale_stride + g,
+                                UnsignedFormat<F> ? w.zero_points + r * w.zero_point_stride + g : nullptr, values);
+    arrange<F>(values, n, arranged);
+    for (std::size_t p = 0; p < parts; ++p)
+      sums[r][p] =
+          fused_multiply_add(hn::Load(floats, x + p * lanes), hn::Load(floats, arranged + p * lanes), sums[r][p]);
+  }
+}
+
 /// The sixteen partial sums of dot(x, row r) for Rows rows; x is arranged, groups and offset are multiples of 16.
 template <class F, std::size_t Rows>
 HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRows& w, std::size_t n, std::size_t group,
@@ -101,28 +113,37 @@ HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRo
     return UnsignedFormat<F> ? w.zero_points[r * w.zero_point_stride + g] : std::uint8_t{0};
   };
   constexpr std::size_t codes_of_line = 512 / F::bits;
-  std::size_t remaining = group - offset, fetched = 0;
-  for (std::size_t begin = 0, g = 0; begin < n; ++g, remaining = group) {
-    const std::size_t end = n - begin > remaining ? begin + remaining : n;
+  std::size_t begin = 0, remaining = group - offset, fetched = 0;
+  for (std::size_t g = 0; n - begin >= 16; ++g, remaining = group) {
+    const std::size_t end = begin + std::min(n - begin, remaining) / 16 * 16;
     // The next rows stand far off in memory, where the processor's own prefetching does not look.
     for (; fetched < end; fetched += codes_of_line)
 #pragma GCC unroll 8
       for (std::size_t r = 0; r < Rows; ++r) hwy::Prefetch(w.codes + (Rows + r) * w.row_bytes + fetched / 8 * F::bits);
     const auto multiply = [&](const CodeReader<F>(&readers)[Rows]) HWY_ATTR {
-      const auto step = [&](std::size_t i) HWY_ATTR {
+      const auto step = [&]<std::size_t Codes>(std::size_t at, std::integral_constant<std::size_t, Codes>) HWY_ATTR {
+        constexpr std::size_t vectors = std::min(CodeReader<F>::most_vectors, Codes / lanes);
 #pragma GCC unroll 8
-        for (std::size_t p = 0; p < parts; ++p) {
-          const Floats v = hn::Load(floats, x + i + p * lanes);
+        for (std::size_t first = 0; first < Codes / lanes; first += vectors) {
+          Floats v[vectors];
 #pragma GCC unroll 8
-          for (std::size_t r = 0; r < Rows; ++r)
-            sum[r][p] = fused_multiply_add(v, readers[r](w.codes + r * w.row_bytes + i / 8 * F::bits, p), sum[r][p]);
+          for (std::size_t p = 0; p < vectors; ++p) v[p] = hn::Load(floats, x + at + (first + p) * lanes);
+#pragma GCC unroll 8
+          for (std::size_t r = 0; r < Rows; ++r) {
+            Floats values[vectors];
+            readers[r](w.codes + r * w.row_bytes + at / 8 * F::bits, first, values);
+#pragma GCC unroll 8
+            for (std::size_t p = 0; p < vectors; ++p)
+              sum[r][(first + p) % parts] = fused_multiply_add(v[p], values[p], sum[r][(first + p) % parts]);
+          }
         }
       };
-      for (; end - begin >= 32; begin += 32) {
-        step(begin);
-        step(begin + 16);
-      }
-      for (; end - begin >= 16; begin += 16) step(begin);
+      constexpr std::integral_constant<std::size_t, 16> fewest;
+      constexpr std::integral_constant<std::size_t, std::max<std::size_t>(16, CodeReader<F>::most_vectors * lanes)>
+          most;
+      std::size_t i = begin;
+      for (; end - i >= most; i += most) step(i, most);
+      for (; i < end; i += 16) step(i, fewest);
     };
     if constexpr (Rows == 4)
       multiply({CodeReader<F>(w.scales[g], zero_point(0, g)),
@@ -131,26 +152,13 @@ HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRo
                 CodeReader<F>(w.scales[3 * w.scale_stride + g], zero_point(3, g))});
     else
       multiply({CodeReader<F>(w.scales[g], zero_point(0, g))});
-    if (begin < end) {  // the last values of the rows; the rest of the 16 counts as zeros
-#pragma GCC unroll 8
-      for (std::size_t r = 0; r < Rows; ++r) {
-        const std::uint8_t zero = zero_point(r, g);
-        HWY_ALIGN float values[16] = {}, arranged[16];
-        ReferenceKernels::decode<F>(w.codes + r * w.row_bytes + begin / 8 * F::bits, end - begin, end - begin, 0,
-                                    w.scales + r * w.scale_stride + g, &zero, values);
-        arrange<F>(values, end - begin, arranged);
-#pragma GCC unroll 8
-        for (std::size_t p = 0; p < parts; ++p)
-          sum[r][p] = fused_multiply_add(hn::Load(floats, x + begin + p * lanes),
-                                         hn::Load(floats, arranged + p * lanes), sum[r][p]);
-      }
-      begin = end;
-    }
+    begin = end;
   }
 #pragma GCC unroll 8
   for (std::size_t r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
     for (std::size_t p = 0; p < parts; ++p) sums[r][p] = sum[r][p];
+  if (begin < n) add_last_codes<F>(x + begin, w, Rows, begin, n - begin, (offset + begin) / group, sums);
 }
 
 #endif

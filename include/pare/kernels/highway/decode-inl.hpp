@@ -5,50 +5,6 @@ inline namespace PARE_ABI {
 namespace HWY_NAMESPACE {
 #if PARE_VECTORS
 
-/// Decodes codes of one group; built once per group.
-template <class F>
-struct Decoder;
-
-/// The values of codes first .. first + lanes - 1 of a group: (code - zero) * scale once per code, not per element.
-template <class F>
-HWY_INLINE Floats group_values(std::size_t first, float scale, std::uint8_t zero_point) {
-  alignas(64) static constexpr std::array<float, 16> values = [] {
-    std::array<float, 16> v{};
-    for (std::uint32_t c = 0; c < (1u << F::bits); ++c) v[c] = F::decode(c);
-    return v;
-  }();
-  Floats v = hn::Load(floats, values.data() + first);
-  if constexpr (UnsignedFormat<F>) v = hn::Sub(v, hn::Set(floats, static_cast<float>(zero_point)));
-  return hn::Mul(v, hn::Set(floats, scale));
-}
-
-// Up to 16 codes: the group's values in a table.
-template <class F>
-  requires(F::bits <= 4)
-struct Decoder<F> {
-  alignas(64) float table[16];
-
-  HWY_INLINE Decoder(float scale, std::uint8_t zero_point) {
-    for (std::size_t i = 0; i < 16; i += lanes) hn::Store(group_values<F>(i, scale, zero_point), floats, table + i);
-  }
-  HWY_INLINE Floats operator()(const std::uint8_t* codes) const {
-    if constexpr (lanes == 16) {
-      const Ints code = hn::PromoteTo(ints, hn::LoadU(ByteTag(), codes));
-      return hn::TableLookupLanes(hn::Load(floats, table), hn::IndicesFromVec(floats, code));
-    } else if constexpr (lanes == 8) {
-      const Ints code = hn::PromoteTo(ints, hn::LoadU(ByteTag(), codes));
-      const auto index = hn::IndicesFromVec(floats, hn::And(code, hn::Set(ints, 7)));
-      const Floats low = hn::TableLookupLanes(hn::Load(floats, table), index);
-      const Floats high = hn::TableLookupLanes(hn::Load(floats, table + 8), index);
-      return hn::IfThenElse(hn::RebindMask(floats, hn::Gt(code, hn::Set(ints, 7))), high, low);
-    } else {
-      HWY_ALIGN float values[lanes];
-      for (std::size_t i = 0; i < lanes; ++i) values[i] = table[codes[i]];
-      return hn::Load(floats, values);
-    }
-  }
-};
-
 template <class F>
   requires(F::bits > 4 && IntegerFormat<F>)
 struct Decoder<F> {
@@ -130,6 +86,27 @@ float half_scale(float scale) {
   return scale * detail::exp2_int(15 - F::layout.bias);
 }
 #endif
+
+/// Decodes a block of codes of one group.
+template <class F, class T>
+HWY_INLINE void decode_block(const Decoder<F>& decoder, const std::uint8_t* codes, T* out) {
+  if constexpr (F::bits <= 4) {
+    constexpr std::size_t vectors = Decoder<F>::vectors;
+    for (std::size_t i = 0; i < block; i += vectors * lanes) {
+      Floats values[vectors];
+      decoder(codes + i / 8 * F::bits, values);
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < vectors; ++v) store(values[v], out + i + v * lanes);
+    }
+  } else {
+    HWY_ALIGN std::uint8_t bytes[block];
+    if constexpr (F::bits != 8) {
+      unpack_block<F::bits>(codes, bytes);
+      codes = bytes;
+    }
+    for (std::size_t i = 0; i < block; i += lanes) store(decoder(codes + i), out + i);
+  }
+}
 #endif
 
 /// `Signature` names the format and the element type: a dispatch table takes one template argument.
@@ -140,32 +117,24 @@ void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::si
 #if PARE_VECTORS
   const bool one_group = group - offset >= n;
   if (one_group || (group % block == 0 && offset % block == 0)) {
-    std::size_t remaining = group - offset;
-    for (std::size_t begin = 0, g = 0; begin < n; ++g, remaining = group) {
-      const std::size_t end = n - begin > remaining ? begin + remaining : n;
-      const std::uint8_t zero_point = UnsignedFormat<F> ? zero_points[g] : std::uint8_t{0};
-      const Decoder<F> decoder(scales[g], zero_point);
+    std::size_t begin = 0, remaining = group - offset;
+    for (std::size_t g = 0; n - begin >= block; ++g, remaining = group) {
+      const std::size_t end = begin + std::min(n - begin, remaining) / block * block;
+      const Decoder<F> decoder(scales[g], UnsignedFormat<F> ? zero_points[g] : std::uint8_t{0});
 #if PARE_AVX512
-      float factor = 0.0f;
-      if constexpr (widens_from_half<F>) factor = half_scale<F>(scales[g]);
+      if constexpr (widens_from_half<F>)
+        if (const float factor = half_scale<F>(scales[g]); is_finite(factor))
+          while (begin < end &&
+                 decode_block_from_half<F>(codes + begin / 8 * F::bits, hn::Set(floats, factor), out + begin))
+            begin += block;
 #endif
-      for (; end - begin >= block; begin += block) {
-        HWY_ALIGN std::uint8_t bytes[block];
-        const std::uint8_t* source = codes + begin / 8 * F::bits;
-#if PARE_AVX512
-        if constexpr (widens_from_half<F>)
-          if (is_finite(factor) && decode_block_from_half<F>(source, hn::Set(floats, factor), out + begin)) continue;
-#endif
-        if constexpr (F::bits != 8) {
-          unpack_block<F::bits>(source, bytes);
-          source = bytes;
-        }
-        for (std::size_t j = 0; j < block; j += lanes) store(decoder(source + j), out + begin + j);
-      }
-      if (begin < end)
-        ReferenceKernels::decode<F>(codes + begin / 8 * F::bits, end - begin, end - begin, 0, scales + g, &zero_point,
-                                    out + begin);
-      begin = end;
+      for (; begin < end; begin += block) decode_block(decoder, codes + begin / 8 * F::bits, out + begin);
+    }
+    // Fewer codes than a block are the last ones of a group. A call between groups would cost the constants' registers.
+    if (begin < n) {
+      const std::size_t g = (offset + begin) / group;
+      ReferenceKernels::decode<F>(codes + begin / 8 * F::bits, n - begin, n - begin, 0, scales + g,
+                                  UnsignedFormat<F> ? zero_points + g : nullptr, out + begin);
     }
     return;
   }
