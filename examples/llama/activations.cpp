@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <span>
-#include <string_view>
 #include <utility>
 
 #include "llama/architecture.hpp"
@@ -24,29 +23,23 @@ Result<void> prepare_packed(Linear& linear, const WeightFiles& files, pare::Exec
   return {};
 }
 
-/// A layer whose codes or their groups cannot be prepared stays in floats.
-Result<void> prepare_coded(Linear& linear, const WeightFiles& files, std::string_view name, pare::Executor executor) {
-  const auto codes = files.read_coded(name);
-  auto prepared =
-      codes ? io::PreparedMatrix::prepare(*codes, {.executor = executor}) : Result<io::PreparedMatrix>(codes.error());
-  if (!prepared && prepared.error().code == pare::ErrorCode::unsupported) return {};
-  if (!prepared) return std::move(prepared).error();
-  linear = Linear(*std::move(prepared));
-  return {};
-}
-
 }  // namespace
 
-Result<void> prepare(Block& block, const WeightFiles& files, const Config& config, std::size_t layer,
-                     pare::Executor executor) {
-  for (const LinearRole role : linear_roles) {
-    Linear& linear = block[role];
-    auto done = linear.floats() == nullptr
-                    ? prepare_packed(linear, files, executor)
-                    : prepare_coded(linear, files, expected_linear(config, layer, role).name, executor);
-    if (!done) return done;
+Result<Linear> load_prepared(const WeightFiles& files, const ExpectedTensor& expected, pare::Executor executor) {
+  const auto found = files.require(expected);
+  if (!found) return found.error();
+  if (!(*found)->packed) {
+    const auto codes = files.read_coded(expected.name);
+    auto prepared =
+        codes ? io::PreparedMatrix::prepare(*codes, {.executor = executor}) : Result<io::PreparedMatrix>(codes.error());
+    if (prepared) return Linear(*std::move(prepared));
+    // A layer without codes, or whose codes or their groups cannot be prepared, is read as floats.
+    if (prepared.error().code != pare::ErrorCode::unsupported) return std::move(prepared).error();
   }
-  return {};
+  auto linear = load_linear(files, expected);
+  if (!linear) return linear;
+  if (auto done = prepare_packed(*linear, files, executor); !done) return std::move(done).error();
+  return linear;
 }
 
 Result<void> prepare_head(Ends& ends, const WeightFiles& files, pare::Executor executor) {

@@ -21,10 +21,10 @@ inline constexpr std::string_view activation_names[] = {"float", "int8"};
 /// The scheme that a head of floats gets where the blocks are multiplied with eight-bit activations.
 inline constexpr std::string_view prepared_head_scheme = "int8-g32";
 
-/// Prepares the layers of block `layer` that are packed or in codes of another layout, where their scheme or groups can
-/// be, and lets the system drop the pages of the file that held them. Errors: out of memory, codes that cannot be read.
-pare::Result<void> prepare(Block& block, const WeightFiles& files, const Config& config, std::size_t layer,
-                           pare::Executor executor);
+/// As load_linear, but layers that are packed or in codes of another layout are prepared where their scheme or groups
+/// can be, without a trip through floats, and the system may drop the pages of the file that held packed ones. Errors:
+/// also out of memory, codes that cannot be read.
+pare::Result<Linear> load_prepared(const WeightFiles& files, const ExpectedTensor& expected, pare::Executor executor);
 
 /// Prepares the head, which is quantized by prepared_head_scheme where it is of floats: else it would take half of the
 /// time of a model of four-bit blocks. Errors: its values cannot be quantized, out of memory.

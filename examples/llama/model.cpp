@@ -25,11 +25,11 @@ Result<Model> Model::load(WeightFiles files, const Loading& loading) {
 
   Model loaded(std::move(files), *std::move(config));
   for (std::size_t layer = 0; layer < loaded.config_.layers; ++layer) {
-    auto block = load_block(loaded.files_, loaded.config_, layer);
+    auto block = load_block(loaded.files_, loaded.config_, layer, [&](const ExpectedTensor& expected) {
+      return loading.activations == Activations::int8 ? load_prepared(loaded.files_, expected, loading.executor)
+                                                      : load_linear(loaded.files_, expected);
+    });
     if (!block) return std::move(block).error();
-    if (loading.activations == Activations::int8)
-      if (auto done = prepare(*block, loaded.files_, loaded.config_, layer, loading.executor); !done)
-        return std::move(done).error();
     loaded.blocks_.push_back(*std::move(block));
   }
   auto ends = load_ends(loaded.files_, loaded.config_);

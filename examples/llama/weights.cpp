@@ -44,6 +44,8 @@ Result<FloatMatrix> load_floats(const WeightFiles& files, const ExpectedTensor& 
   return FloatMatrix::over(*tensor, {expected.shape[0], expected.shape[1]});
 }
 
+}  // namespace
+
 Result<Linear> load_linear(const WeightFiles& files, const ExpectedTensor& expected) {
   const auto found = files.require(expected);
   if (!found) return found.error();
@@ -56,8 +58,6 @@ Result<Linear> load_linear(const WeightFiles& files, const ExpectedTensor& expec
   if (!matrix) return std::move(matrix).error();
   return Linear(*std::move(matrix));
 }
-
-}  // namespace
 
 Result<void> check_weights(const WeightFiles& files, const Config& config) {
   const ExpectedTensor embedding = expected_vocabulary(config, stored_name(files, config, embedding_name));
@@ -76,6 +76,11 @@ Result<void> check_weights(const WeightFiles& files, const Config& config) {
 }
 
 Result<Block> load_block(const WeightFiles& files, const Config& config, std::size_t layer) {
+  return load_block(files, config, layer, [&](const ExpectedTensor& expected) { return load_linear(files, expected); });
+}
+
+Result<Block> load_block(const WeightFiles& files, const Config& config, std::size_t layer,
+                         pare::FunctionRef<Result<Linear>(const ExpectedTensor&)> load) {
   Block block;
   auto attention_norm = load_vector(files, expected_attention_norm(config, layer));
   if (!attention_norm) return std::move(attention_norm).error();
@@ -84,7 +89,7 @@ Result<Block> load_block(const WeightFiles& files, const Config& config, std::si
   block.attention_norm = *std::move(attention_norm);
   block.mlp_norm = *std::move(mlp_norm);
   for (const LinearRole role : linear_roles) {
-    auto linear = load_linear(files, expected_linear(config, layer, role));
+    auto linear = load(expected_linear(config, layer, role));
     if (!linear) return std::move(linear).error();
     block[role] = *std::move(linear);
   }

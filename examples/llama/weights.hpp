@@ -7,6 +7,7 @@
 #include "llama/config.hpp"
 #include "llama/linear.hpp"
 #include "llama/weight_files.hpp"
+#include "pare/core/executor.hpp"
 #include "pare/core/result.hpp"
 
 namespace llama {
@@ -34,8 +35,13 @@ struct Ends {
 /// error is WeightFiles::require's.
 pare::Result<void> check_weights(const WeightFiles& files, const Config& config);
 
-/// Reads a block. Linear layers stay in the files' memory where they can: the files must outlive them.
+/// Reads a linear layer. It stays in the files' memory where it can: the files must outlive it.
+pare::Result<Linear> load_linear(const WeightFiles& files, const ExpectedTensor& expected);
+
+/// Reads a block, its linear layers by load_linear or by `load`.
 pare::Result<Block> load_block(const WeightFiles& files, const Config& config, std::size_t layer);
+pare::Result<Block> load_block(const WeightFiles& files, const Config& config, std::size_t layer,
+                               pare::FunctionRef<pare::Result<Linear>(const ExpectedTensor&)> load);
 
 /// Reads embedding, final norm and head. Of a tied pair either may be missing.
 pare::Result<Ends> load_ends(const WeightFiles& files, const Config& config);
