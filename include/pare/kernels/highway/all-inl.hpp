@@ -43,18 +43,24 @@
 #include "pare/kernels/highway/lines-inl.hpp"
 #include "pare/kernels/highway/sparse-inl.hpp"
 #include "pare/kernels/highway/integers-inl.hpp"
+#if PARE_VECTORS
 #define PARE_VNNI 0
+#include "pare/kernels/highway/dot-begin-inl.hpp"
 #include "pare/kernels/highway/dot-inl.hpp"
 #include "pare/kernels/highway/sparse24-inl.hpp"
 #include "pare/kernels/highway/group16-inl.hpp"
 #include "pare/kernels/highway/tile-inl.hpp"
+#include "pare/kernels/highway/dot-end-inl.hpp"
 #undef PARE_VNNI
+#endif
 #if PARE_AVX512
 #define PARE_VNNI 1
+#include "pare/kernels/highway/dot-begin-inl.hpp"
 #include "pare/kernels/highway/dot-inl.hpp"
 #include "pare/kernels/highway/sparse24-inl.hpp"
 #include "pare/kernels/highway/group16-inl.hpp"
 #include "pare/kernels/highway/tile-inl.hpp"
+#include "pare/kernels/highway/dot-end-inl.hpp"
 #undef PARE_VNNI
 #endif
 #if PARE_AMX

@@ -1,17 +1,5 @@
-// Pass file, read once per target, and once more with PARE_VNNI where AVX-512 VNNI may be there: the sums of products
-// of prepared weights with quantized activations, of which each instruction set has its own.
-#if PARE_VNNI
-#define PARE_DOT vnni
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512vbmi")
-#else
-#define PARE_DOT plain
-HWY_BEFORE_NAMESPACE();
-#endif
-namespace pare {
-inline namespace PARE_ABI {
-namespace HWY_NAMESPACE {
-#if PARE_VECTORS
-namespace PARE_DOT {
+// Pass file, read in the namespaces of dot-begin-inl.hpp: the sums of products of prepared weights with quantized
+// activations, of which each instruction set has its own.
 
 #if PARE_VNNI
 
@@ -140,14 +128,30 @@ HWY_INLINE void read_integers(const std::uint8_t* codes, DotBytes& first, DotByt
   }
 }
 
-}  // namespace PARE_DOT
-#endif
-}  // namespace HWY_NAMESPACE
-}  // namespace PARE_ABI
-}  // namespace pare
-#if PARE_VNNI
-HWY_POP_ATTRIBUTES
-#else
-HWY_AFTER_NAMESPACE();
-#endif
-#undef PARE_DOT
+/// Adds the sums of one section of a group, scaled, to `total`: those of Rows rows of activations, whose offsets and
+/// scales are given, with Vectors vectors of weights from part `part` of the first block of `w` on. Steps is not 0
+/// where the sums of so many steps are still to be widened.
+template <std::size_t Steps, std::size_t Rows, std::size_t Vectors, class Sum>
+HWY_INLINE void add_scaled(const PreparedWeights& w, std::size_t section, std::size_t part, Sum (&sum)[Rows][Vectors],
+                           const std::int32_t* offsets, const float* x_scales, Floats (&total)[Rows][Vectors]) {
+#pragma GCC unroll 8
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    const std::size_t row = (part + v % parts) * lanes;
+    const Floats scale = load_prepared_scales(w, v / parts * w.scale_stride + section * w.scale_step, row);
+    Floats products[Rows];
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < Rows; ++r) {
+      if constexpr (Steps != 0) sum[r][v].widen(Steps);
+      products[r] = hn::Mul(hn::ConvertTo(floats, sum[r][v].total()), scale);
+    }
+    if (w.minimums != nullptr) {
+      const Floats minimums = load_minimums(w, v / parts * w.minimum_stride + section * w.minimum_step, row);
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < Rows; ++r)
+        products[r] = fused_multiply_add(hn::Set(floats, static_cast<float>(offsets[r])), minimums, products[r]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < Rows; ++r)
+      total[r][v] = fused_multiply_add(products[r], hn::Set(floats, x_scales[r]), total[r][v]);
+  }
+}

@@ -1,17 +1,5 @@
-// Pass file, read once per target, and once more with PARE_VNNI: products of prepared weights in groups of 16 columns,
-// where tiles differ from those of tile-inl.hpp.
-#if PARE_VNNI
-#define PARE_DOT vnni
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512vbmi")
-#else
-#define PARE_DOT plain
-HWY_BEFORE_NAMESPACE();
-#endif
-namespace pare {
-inline namespace PARE_ABI {
-namespace HWY_NAMESPACE {
-#if PARE_VECTORS
-namespace PARE_DOT {
+// Pass file, read in the namespaces of dot-begin-inl.hpp: products of prepared weights in groups of 16 columns, where
+// tiles differ from those of tile-inl.hpp.
 
 /// The codes stand where those of other groups do.
 template <class Codes, bool Shifts>
@@ -67,43 +55,10 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
         }
       }
     }
-    const float* x_scales = x.scales + half / 2 * x.rows + row;
-#pragma GCC unroll 8
-    for (std::size_t v = 0; v < Vectors; ++v) {
-      const Floats scale =
-          load_prepared_scales(w, v / parts * w.scale_stride + half * w.scale_step, (part + v % parts) * lanes);
-      Floats products[Rows];
-#pragma GCC unroll 16
-      for (std::size_t r = 0; r < Rows; ++r) {
-        sum[r][v].widen(all_steps);
-        products[r] = hn::Mul(hn::ConvertTo(floats, sum[r][v].total()), scale);
-      }
-      if (w.minimums != nullptr) {
-        const Floats minimums =
-            load_minimums(w, v / parts * w.minimum_stride + half * w.minimum_step, (part + v % parts) * lanes);
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < Rows; ++r)
-          products[r] = fused_multiply_add(hn::Set(floats, static_cast<float>(offsets[r])), minimums, products[r]);
-      }
-#pragma GCC unroll 16
-      for (std::size_t r = 0; r < Rows; ++r)
-        total[r][v] = fused_multiply_add(products[r], hn::Set(floats, x_scales[r]), total[r][v]);
-    }
+    add_scaled<all_steps>(w, half, part, sum, offsets, x.scales + half / 2 * x.rows + row, total);
   }
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
     for (std::size_t v = 0; v < Vectors; ++v) hn::Store(total[r][v], floats, sums + (r * Vectors + v) * lanes);
 }
-
-}  // namespace PARE_DOT
-#endif
-}  // namespace HWY_NAMESPACE
-}  // namespace PARE_ABI
-}  // namespace pare
-#if PARE_VNNI
-HWY_POP_ATTRIBUTES
-#else
-HWY_AFTER_NAMESPACE();
-#endif
-#undef PARE_DOT

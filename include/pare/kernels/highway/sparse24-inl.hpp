@@ -1,16 +1,4 @@
-// Pass file, read once per target, and once more with PARE_VNNI: weights that hold two of every four columns.
-#if PARE_VNNI
-#define PARE_DOT vnni
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512vbmi")
-#else
-#define PARE_DOT plain
-HWY_BEFORE_NAMESPACE();
-#endif
-namespace pare {
-inline namespace PARE_ABI {
-namespace HWY_NAMESPACE {
-#if PARE_VECTORS
-namespace PARE_DOT {
+// Pass file, read in the namespaces of dot-begin-inl.hpp: weights that hold two of every four columns.
 
 /// How far ahead the weights are fetched, in bytes: from memory, farther than dense ones is faster.
 inline constexpr std::size_t kept_prefetch_distance = 2048;
@@ -150,15 +138,3 @@ HWY_INLINE void expand_kept(const PreparedWeights& w, std::size_t part, std::siz
     }
   }
 }
-
-}  // namespace PARE_DOT
-#endif
-}  // namespace HWY_NAMESPACE
-}  // namespace PARE_ABI
-}  // namespace pare
-#if PARE_VNNI
-HWY_POP_ATTRIBUTES
-#else
-HWY_AFTER_NAMESPACE();
-#endif
-#undef PARE_DOT

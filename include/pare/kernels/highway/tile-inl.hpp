@@ -1,17 +1,5 @@
-// Pass file, read once per target, and once more with PARE_VNNI: products of prepared weights with quantized
-// activations, in tiles whose sums stay in registers.
-#if PARE_VNNI
-#define PARE_DOT vnni
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni,avx512vbmi")
-#else
-#define PARE_DOT plain
-HWY_BEFORE_NAMESPACE();
-#endif
-namespace pare {
-inline namespace PARE_ABI {
-namespace HWY_NAMESPACE {
-#if PARE_VECTORS
-namespace PARE_DOT {
+// Pass file, read in the namespaces of dot-begin-inl.hpp: products of prepared weights with quantized activations, in
+// tiles whose sums stay in registers.
 
 /// Adds groups [begin, end) of Rows rows of activations from `row` on with Vectors vectors of weights to `sums`, a row
 /// of Vectors vectors for each row. `w` begins at the block of the first vector, whose part `part` it is, and `codes`
@@ -73,25 +61,7 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
         }
       }
     }
-    const float* x_scales = x.scales + g * x.rows + row;
-#pragma GCC unroll 8
-    for (std::size_t v = 0; v < Vectors; ++v) {
-      const Floats scale =
-          load_prepared_scales(w, v / parts * w.scale_stride + g * w.scale_step, (part + v % parts) * lanes);
-      Floats products[Rows];
-#pragma GCC unroll 16
-      for (std::size_t r = 0; r < Rows; ++r) products[r] = hn::Mul(hn::ConvertTo(floats, sum[r][v].total()), scale);
-      if (w.minimums != nullptr) {
-        const Floats minimums =
-            load_minimums(w, v / parts * w.minimum_stride + g * w.minimum_step, (part + v % parts) * lanes);
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < Rows; ++r)
-          products[r] = fused_multiply_add(hn::Set(floats, static_cast<float>(offsets[r])), minimums, products[r]);
-      }
-#pragma GCC unroll 16
-      for (std::size_t r = 0; r < Rows; ++r)
-        total[r][v] = fused_multiply_add(products[r], hn::Set(floats, x_scales[r]), total[r][v]);
-    }
+    add_scaled<0>(w, g, part, sum, offsets, x.scales + g * x.rows + row, total);
   }
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r)
@@ -202,15 +172,3 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
       std::memcpy(y + r * y_stride + j, sums + r * width, std::min(width, outputs - j) * sizeof(float));
   }
 }
-
-}  // namespace PARE_DOT
-#endif
-}  // namespace HWY_NAMESPACE
-}  // namespace PARE_ABI
-}  // namespace pare
-#if PARE_VNNI
-HWY_POP_ATTRIBUTES
-#else
-HWY_AFTER_NAMESPACE();
-#endif
-#undef PARE_DOT
