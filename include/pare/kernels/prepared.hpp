@@ -100,12 +100,29 @@ constexpr PreparedPlace sparse24_place(std::size_t row, std::size_t kept) noexce
   return {row * 4 + kept % 4, static_cast<int>(kept / 4) * 2};
 }
 
-/// What the scales of prepared weights are stored as.
-enum class PreparedScale : std::uint8_t { float32, float16, bfloat16 };
+/// What the scales of prepared weights are stored as. Integers are signed bytes, of which prepared_run in a row share a
+/// float that they are multiplied by.
+enum class PreparedScale : std::uint8_t { float32, float16, bfloat16, integer8 };
+
+/// So many scales in integers share a float.
+inline constexpr std::size_t prepared_run = 8;
 
 constexpr std::size_t prepared_scale_bytes(PreparedScale scale) noexcept {
-  return scale == PreparedScale::float32 ? 4 : 2;
+  return scale == PreparedScale::float32 ? 4 : scale == PreparedScale::integer8 ? 1 : 2;
 }
+
+/// The floats that scales or minimums in integers are multiplied by: prepared_rows of them, a row's each, for every
+/// prepared_run groups.
+struct PreparedUnits {
+  const float* units = nullptr;
+  const std::uint8_t* integers = nullptr;  ///< where the integers of the first ones are
+
+  /// Of the integer at `p`.
+  [[nodiscard]] const float* of(const std::uint8_t* p) const noexcept {
+    const auto at = static_cast<std::size_t>(p - integers);
+    return units + at / (prepared_run * prepared_rows) * prepared_rows + at % prepared_rows;
+  }
+};
 
 /// Blocks of prepared_rows rows of weights. Codes, scales and zero points of a block lie together, group after group;
 /// a group has one scale and zero point for each row. Strides are bytes. Of Group16Codes each half of a group has a
@@ -114,17 +131,19 @@ struct PreparedWeights {
   const std::uint8_t* codes = nullptr;
   const std::uint8_t* scales = nullptr;       ///< in the machine's byte order
   const std::uint8_t* zero_points = nullptr;  ///< null where the integers have a fixed offset
-  const float* minimums = nullptr;            ///< not null where value = integer * scale - minimum; no zero points then
+  const std::uint8_t* minimums = nullptr;     ///< not null where value = integer * scale - minimum; no zero points then
   std::size_t code_stride = 0;                ///< from a block to the next
   std::size_t scale_stride = 0;               ///< from a block to the next
   std::size_t scale_step = 0;                 ///< from a group to the next; 0 where all share one
   std::size_t zero_point_stride = 0;
   std::size_t zero_point_step = 0;
-  std::size_t minimum_stride = 0;  ///< floats
-  std::size_t minimum_step = 0;    ///< floats
-  std::size_t groups = 0;          ///< in a row
-  std::size_t units = 0;           ///< in a group
+  std::size_t minimum_stride = 0;
+  std::size_t minimum_step = 0;
+  std::size_t groups = 0;  ///< in a row
+  std::size_t units = 0;   ///< in a group
   PreparedScale scale = PreparedScale::float32;
+  PreparedScale minimum = PreparedScale::float32;  ///< or integer8
+  PreparedUnits scale_units, minimum_units;        ///< where they are integer8; their strides are whole runs then
   std::uint8_t zero = 0;  ///< where there is neither of them: the integer of the value 0, within 128 of any other
 };
 

@@ -229,9 +229,10 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard, ReferenceLi
           const float scale = prepared_scale(weights, block * weights.scale_stride + section * weights.scale_step, row);
           float products = static_cast<float>(sum) * scale;
           if (weights.minimums != nullptr)
-            products = std::fma(static_cast<float>(offset),
-                                weights.minimums[block * weights.minimum_stride + section * weights.minimum_step + row],
-                                products);
+            products = std::fma(
+                static_cast<float>(offset),
+                prepared_minimum(weights, block * weights.minimum_stride + section * weights.minimum_step, row),
+                products);
           total = std::fma(products, x.scales[g * x.rows + i], total);
         }
         y[i * y_stride + j] = total;
@@ -258,15 +259,23 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard, ReferenceLi
     return sum;
   }
   static float prepared_scale(const PreparedWeights& weights, std::size_t at, std::size_t row) noexcept {
-    const std::uint8_t* p = weights.scales + at + row * prepared_scale_bytes(weights.scale);
-    if (weights.scale == PreparedScale::float32) {
-      float scale;
-      std::memcpy(&scale, p, sizeof scale);
-      return scale;
+    return prepared_parameter(weights.scales + at, weights.scale, weights.scale_units, row);
+  }
+  static float prepared_minimum(const PreparedWeights& weights, std::size_t at, std::size_t row) noexcept {
+    return prepared_parameter(weights.minimums + at, weights.minimum, weights.minimum_units, row);
+  }
+  static float prepared_parameter(const std::uint8_t* first, PreparedScale type, const PreparedUnits& units,
+                                  std::size_t row) noexcept {
+    const std::uint8_t* p = first + row * prepared_scale_bytes(type);
+    if (type == PreparedScale::integer8) return static_cast<float>(static_cast<std::int8_t>(*p)) * *units.of(p);
+    if (type == PreparedScale::float32) {
+      float value;
+      std::memcpy(&value, p, sizeof value);
+      return value;
     }
     std::uint16_t code;
     std::memcpy(&code, p, sizeof code);
-    return weights.scale == PreparedScale::float16 ? F16::decode(code) : BF16::decode(code);
+    return type == PreparedScale::float16 ? F16::decode(code) : BF16::decode(code);
   }
 };
 

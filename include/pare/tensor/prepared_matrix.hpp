@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -11,6 +13,7 @@
 #include <utility>
 
 #include "pare/layouts/layouts.hpp"
+#include "pare/tensor/common_unit.hpp"
 #include "pare/tensor/prepared_product.hpp"
 
 namespace pare {
@@ -37,8 +40,10 @@ class PreparedMatrix {
     PreparedWeights w = strides_;
     const auto* p = reinterpret_cast<const std::uint8_t*>(buffer_.data());
     w.codes = p + block * w.code_stride;
-    w.scales = p + scales_ + block * w.scale_stride;
-    if (has_minimums_) w.minimums = reinterpret_cast<const float*>(p + minimums_) + block * w.minimum_stride;
+    w.scales = p + scales_.first + block * w.scale_stride;
+    w.scale_units = units(scales_);
+    if (has_minimums_) w.minimums = p + minimums_.first + block * w.minimum_stride;
+    w.minimum_units = units(minimums_);
     return w;
   }
 
@@ -50,14 +55,28 @@ class PreparedMatrix {
 
   [[nodiscard]] Result<void> allocate(bool shares_row, std::pmr::memory_resource* memory);
   void fill_codes(std::size_t block, MatrixView<const std::uint8_t> codes) noexcept;
-  void fill_parameters(std::size_t block, const CodedMatrix& matrix) noexcept;
+  void fill_parameters(std::size_t block, const CodedMatrix& matrix, bool of_minimums) noexcept;
+  /// The scales or minimums of sections from `begin` on.
+  void read_run(const CodedMatrix& matrix, std::size_t row, std::size_t begin, bool of_minimums,
+                std::span<float> run) const noexcept;
+  /// Whether the scales or minimums of every run of sections are small multiples of a float.
+  [[nodiscard]] bool has_units(const CodedMatrix& matrix, bool of_minimums, const Executor& executor) const;
+
+  /// Where scales or minimums begin in the buffer, and what they are multiplied by.
+  struct Parameters {
+    std::size_t first = 0, units = 0;
+  };
+  [[nodiscard]] PreparedUnits units(const Parameters& of) const noexcept {
+    const auto* p = reinterpret_cast<const std::uint8_t*>(buffer_.data());
+    return {reinterpret_cast<const float*>(p + of.units), p + of.first};
+  }
 
   Shape shape_;
   int bits_ = 8;
   std::size_t sections_ = 1;  // of a group: 2 where the kernels take Group16Codes
   bool has_minimums_ = false;
   PreparedWeights strides_;  // its pointers stay null
-  std::size_t scales_ = 0, minimums_ = 0;
+  Parameters scales_, minimums_;
   Buffer buffer_;
 };
 
@@ -97,6 +116,18 @@ inline bool has_half_scales(const CodedMatrix& matrix) {
          (matrix.tensor_scale == 1.0f || matrix.tensor_scale_kind == TensorScale::aside);
 }
 
+/// Stores a scale or minimum; an integer is value / unit, or 0 where the unit is 0.
+inline void store_parameter(PreparedScale type, float value, float unit, std::uint8_t* p) {
+  if (type == PreparedScale::integer8) {
+    *p = static_cast<std::uint8_t>(unit == 0.0f ? 0 : static_cast<std::int8_t>(value / unit));
+  } else if (type == PreparedScale::float16) {
+    const auto half = static_cast<std::uint16_t>(F16::encode<Conversion{}>(value));
+    std::memcpy(p, &half, sizeof half);
+  } else {
+    std::memcpy(p, &value, sizeof value);
+  }
+}
+
 /// value = integer * scale - minimum for one block of a matrix.
 struct BlockLine {
   float scale;
@@ -127,20 +158,25 @@ inline Result<void> PreparedMatrix::allocate(bool shares_row, std::pmr::memory_r
   PreparedWeights& w = strides_;
   const std::size_t scales_of_row = shares_row ? std::min<std::size_t>(1, w.groups) : w.groups * sections_;
   const std::size_t unit_bytes = prepared_rows * prepared_unit / 8 * static_cast<std::size_t>(bits_);
-  const std::size_t group_bytes =
-      w.units * unit_bytes +
-      sections_ * prepared_rows * (prepared_scale_bytes(w.scale) + (has_minimums_ ? sizeof(float) : 0));
   std::size_t per_block = 0, most = 0;
-  if (!checked_multiply(w.groups, group_bytes, per_block) || !checked_multiply(blocks(), per_block, most))
+  // A group has no more bytes of scales and minimums than these.
+  if (!checked_multiply(w.groups, w.units * unit_bytes + 4 * prepared_rows * prepared_run * sizeof(float), per_block) ||
+      !checked_multiply(blocks(), per_block, most))
     return Error{ErrorCode::out_of_memory, "pare: the prepared weights do not fit the address space"};
   w.code_stride = w.groups * w.units * unit_bytes;
-  w.scale_stride = scales_of_row * prepared_rows * prepared_scale_bytes(w.scale);
-  w.scale_step = shares_row ? 0 : prepared_rows * prepared_scale_bytes(w.scale);
-  w.minimum_stride = has_minimums_ ? scales_of_row * prepared_rows : 0;
-  w.minimum_step = shares_row || !has_minimums_ ? 0 : prepared_rows;
-  scales_ = blocks() * w.code_stride;
-  minimums_ = scales_ + blocks() * w.scale_stride;
-  Result<Buffer> buffer = Buffer::allocate(minimums_ + blocks() * w.minimum_stride * sizeof(float), memory);
+  std::size_t bytes = blocks() * w.code_stride;
+  const auto reserve = [&](PreparedScale type, std::size_t& stride, std::size_t& step, Parameters& at) {
+    const bool is_integer = type == PreparedScale::integer8;
+    step = shares_row ? 0 : prepared_rows * prepared_scale_bytes(type);
+    stride = prepared_rows * prepared_scale_bytes(type) *
+             (is_integer ? ceil_div(scales_of_row, prepared_run) * prepared_run : scales_of_row);
+    at.first = bytes;
+    at.units = bytes += blocks() * stride;
+    if (is_integer) bytes += blocks() * stride / prepared_run * sizeof(float);
+  };
+  reserve(w.scale, w.scale_stride, w.scale_step, scales_);
+  if (has_minimums_) reserve(w.minimum, w.minimum_stride, w.minimum_step, minimums_);
+  Result<Buffer> buffer = Buffer::allocate(bytes, memory);
   if (!buffer) return std::move(buffer).error();
   buffer_ = *std::move(buffer);
   return {};
@@ -161,28 +197,54 @@ inline void PreparedMatrix::fill_codes(std::size_t block, MatrixView<const std::
     }
 }
 
-inline void PreparedMatrix::fill_parameters(std::size_t block, const CodedMatrix& matrix) noexcept {
+inline void PreparedMatrix::fill_parameters(std::size_t block, const CodedMatrix& matrix, bool of_minimums) noexcept {
+  const Parameters& at = of_minimums ? minimums_ : scales_;
+  const PreparedScale type = of_minimums ? strides_.minimum : strides_.scale;
+  const std::size_t stride = of_minimums ? strides_.minimum_stride : strides_.scale_stride;
   auto* const p = reinterpret_cast<std::uint8_t*>(buffer_.data());
-  std::uint8_t* const scales = p + scales_ + block * strides_.scale_stride;
-  float* const minimums = reinterpret_cast<float*>(p + minimums_) + block * strides_.minimum_stride;
-  const std::size_t first_row = block * prepared_rows, scale_bytes = prepared_scale_bytes(strides_.scale);
-  // Columns that fill up the last group can be a section of their own, whose scales stay 0.
-  const std::size_t scales_of_row = strides_.scale_stride / (prepared_rows * scale_bytes);
-  std::memset(scales, 0, strides_.scale_stride);
-  if (has_minimums_) std::fill_n(minimums, strides_.minimum_stride, 0.0f);
-  for (std::size_t r = 0; r < std::min(prepared_rows, shape_.rows - first_row); ++r)
-    for (std::size_t s = 0; s < std::min(scales_of_row, ceil_div(shape_.cols, section())); ++s) {
-      const std::size_t row = (first_row + r) / matrix.block.rows, column = s * section() / matrix.block.cols;
-      const detail::BlockLine line = detail::block_line(matrix, row, column);
-      std::uint8_t* const scale = scales + (s * prepared_rows + r) * scale_bytes;
-      if (strides_.scale == PreparedScale::float16) {
-        const auto half = static_cast<std::uint16_t>(F16::encode<Conversion{}>(line.scale));
-        std::memcpy(scale, &half, sizeof half);
-      } else {
-        std::memcpy(scale, &line.scale, sizeof line.scale);
+  std::uint8_t* const out = p + at.first + block * stride;
+  const std::size_t bytes = prepared_scale_bytes(type), first_row = block * prepared_rows;
+  std::memset(out, 0, stride);
+  // Columns that fill up the last group can be a section of their own, whose parameters stay 0.
+  const std::size_t sections = std::min(stride / (prepared_rows * bytes), ceil_div(shape_.cols, section()));
+  auto* units = reinterpret_cast<float*>(p + at.units) + block * stride / prepared_run;
+  for (std::size_t begin = 0; begin < sections; begin += prepared_run, units += prepared_rows) {
+    if (type == PreparedScale::integer8) std::fill_n(units, prepared_rows, 0.0f);
+    for (std::size_t r = 0; r < std::min(prepared_rows, shape_.rows - first_row); ++r) {
+      std::array<float, prepared_run> values;
+      const std::span run(values.data(), std::min(prepared_run, sections - begin));
+      read_run(matrix, first_row + r, begin, of_minimums, run);
+      std::uint8_t* to = out + (begin * prepared_rows + r) * bytes;
+      if (type == PreparedScale::integer8) units[r] = *detail::common_unit(run);
+      for (const float value : run) {
+        detail::store_parameter(type, value, type == PreparedScale::integer8 ? units[r] : 1.0f, to);
+        to += prepared_rows * bytes;
       }
-      if (has_minimums_) minimums[s * prepared_rows + r] = line.minimum;
     }
+  }
+}
+
+inline void PreparedMatrix::read_run(const CodedMatrix& matrix, std::size_t row, std::size_t begin, bool of_minimums,
+                                     std::span<float> run) const noexcept {
+  for (std::size_t i = 0; i < run.size(); ++i) {
+    const std::size_t column = (begin + i) * section() / matrix.block.cols;
+    const detail::BlockLine line = detail::block_line(matrix, row / matrix.block.rows, column);
+    run[i] = of_minimums ? line.minimum : line.scale;
+  }
+}
+
+inline bool PreparedMatrix::has_units(const CodedMatrix& matrix, bool of_minimums, const Executor& executor) const {
+  std::atomic<bool> all = true;
+  const std::size_t sections = ceil_div(shape_.cols, section());
+  executor(shape_.rows, [&](std::size_t row) {
+    std::array<float, prepared_run> values;
+    for (std::size_t begin = 0; begin < sections && all.load(std::memory_order_relaxed); begin += prepared_run) {
+      const std::span run(values.data(), std::min(prepared_run, sections - begin));
+      read_run(matrix, row, begin, of_minimums, run);
+      if (!detail::common_unit(run)) all.store(false, std::memory_order_relaxed);
+    }
+  });
+  return all;
 }
 
 inline Result<PreparedMatrix> PreparedMatrix::make(const CodedMatrix& matrix, const Options& options) {
@@ -199,11 +261,20 @@ inline Result<PreparedMatrix> PreparedMatrix::make(const CodedMatrix& matrix, co
   prepared.strides_.units = group / prepared_unit;
   prepared.strides_.groups = ceil_div(matrix.shape.cols, group);
   prepared.strides_.scale = detail::has_half_scales(matrix) ? PreparedScale::float16 : PreparedScale::float32;
+  // Floats for every 16 columns would be half of what a product of one row reads; wider groups need fewer of them.
+  const auto reduce = [&](PreparedScale& type, bool of_minimums) {
+    if (type == PreparedScale::float32 && prepared.sections_ == 2 &&
+        prepared.has_units(matrix, of_minimums, options.executor))
+      type = PreparedScale::integer8;
+  };
+  reduce(prepared.strides_.scale, false);
+  if (prepared.has_minimums_) reduce(prepared.strides_.minimum, true);
   if (Result<void> ok = prepared.allocate(shares_row, options.memory); !ok) return std::move(ok).error();
   if (matrix.shape.rows == 0 || matrix.shape.cols == 0) return prepared;
   options.executor(prepared.blocks(), [&](std::size_t block) {
     prepared.fill_codes(block, matrix.codes());
-    prepared.fill_parameters(block, matrix);
+    prepared.fill_parameters(block, matrix, false);
+    if (prepared.has_minimums_) prepared.fill_parameters(block, matrix, true);
   });
   return prepared;
 }
@@ -211,8 +282,9 @@ inline Result<PreparedMatrix> PreparedMatrix::make(const CodedMatrix& matrix, co
 /// The integers of a layout (GGUF's Q4_0 to Q8_0 and Q2_K to Q6_K, GPTQ, AWQ, HQQ, MatMulNBits, ...) in the order in
 /// which products with eight-bit activations read them: codes of up to four bits take four, wider ones eight; groups
 /// are of a multiple of 16 columns or a whole row, those of a multiple of 32 being faster. Where all blocks count from
-/// one integer nothing else is kept; else each group of a row has a minimum, in float: value = integer * scale -
-/// minimum. Errors: unsupported for other formats, groups and orders of columns; out_of_memory.
+/// one integer nothing else is kept; else each group of a row has a minimum: value = integer * scale - minimum. Scales
+/// and minimums are floats; those of 16 columns are bytes, and a float for eight of them, where these are the same
+/// numbers, as in GGUF's types. Errors: unsupported for other formats, groups and orders of columns; out_of_memory.
 inline Result<PreparedMatrix> prepare(const CodedMatrix& matrix, const Options& options = {}) {
   return PreparedMatrix::make(matrix, options);
 }

@@ -136,7 +136,9 @@ void expect_products(const Product& p, std::mt19937& random) {
   w.code_stride = p.groups * p.units * prepared_unit_bytes<Codes>;
   const std::size_t scale_bytes = prepared_rows * prepared_scale_bytes(p.scale);
   w.scale_step = p.shares_row ? 0 : scale_bytes;
-  w.scale_stride = scales_of_row * scale_bytes;
+  const bool in_integers = p.scale == PreparedScale::integer8;
+  const std::size_t stored = in_integers ? ceil_div(scales_of_row, prepared_run) * prepared_run : scales_of_row;
+  w.scale_stride = stored * scale_bytes;
   w.zero_point_step = p.shares_row ? 0 : prepared_rows;
   w.zero_point_stride = scales_of_row * prepared_rows;
 
@@ -162,7 +164,8 @@ void expect_products(const Product& p, std::mt19937& random) {
     const std::uint32_t code = p.scale == PreparedScale::float16    ? sign << 15 | 0x3c00u | mantissa << 3
                                : p.scale == PreparedScale::bfloat16 ? wide >> 16
                                                                     : wide;
-    std::memcpy(scales.data() + i, &code, prepared_scale_bytes(p.scale));
+    const std::uint32_t stored_code = in_integers ? static_cast<std::uint32_t>(random() % 256) : code;
+    std::memcpy(scales.data() + i, &stored_code, prepared_scale_bytes(p.scale));
   }
   for (std::uint8_t& zero_point : zero_points) {
     zero_point = static_cast<std::uint8_t>(random());
@@ -174,11 +177,14 @@ void expect_products(const Product& p, std::mt19937& random) {
   const bool has_zero_points = p.shift == Product::Shift::zero_points;
   const bool has_minimums = p.shift == Product::Shift::minimums;
   w.zero_points = has_zero_points ? zero_points.data() : nullptr;
-  w.minimum_step = w.zero_point_step;
-  w.minimum_stride = w.zero_point_stride;
-  std::vector<float> minimums(blocks * w.minimum_stride);
-  for (float& minimum : minimums) minimum = static_cast<float>(random() % 1000) / 37.0f - 9.0f;
-  w.minimums = has_minimums ? minimums.data() : nullptr;
+  // Minimums are integers where scales are, the same ones, else floats.
+  std::vector<float> floats(blocks * stored * prepared_rows);
+  for (float& value : floats) value = static_cast<float>(random() % 1000) / 37.0f - 9.0f;
+  w.minimum = in_integers ? PreparedScale::integer8 : PreparedScale::float32;
+  w.minimum_step = in_integers ? w.scale_step : w.zero_point_step * sizeof(float);
+  w.minimum_stride = in_integers ? w.scale_stride : w.zero_point_stride * sizeof(float);
+  w.scale_units = w.minimum_units = {floats.data(), scales.data()};
+  if (has_minimums) w.minimums = in_integers ? scales.data() : reinterpret_cast<const std::uint8_t*>(floats.data());
 
   Activations x(p.rows, p.groups, group, is_group16<Codes>);
   for (std::int8_t& code : x.codes)
@@ -216,7 +222,7 @@ void expect_all_products() {
   for (const std::size_t units : all_units)
     for (const std::size_t rows : {1u, 2u, 5u, 13u})
       for (const std::size_t outputs : {1u, 16u, 35u, 80u}) {
-        const auto scale = static_cast<PreparedScale>(random() % 3);
+        const auto scale = static_cast<PreparedScale>(random() % 4);
         // More columns than stay in the cache at once, and fewer.
         const std::size_t groups = random() % 4 == 0 ? 40 : 3;
         expect_products<Codes>({units, groups, outputs, rows, scale, random_shift(), random() % 2 == 0}, random);

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -85,6 +86,48 @@ TEST(PreparedMatrix, ProductsStayWithinTheStatedBound) {
               EXPECT_LE(std::abs(double{y[i * shape.rows + j]} - exact), bound) << bits << " bits, " << block.cols;
             }
         }
+}
+
+TEST(PreparedMatrix, ScalesAreIntegersWhereNoValueChanges) {
+  const auto unit = [](std::vector<float> values) { return detail::common_unit(values); };
+  EXPECT_EQ(unit({0.0f, -0.0f}), 0.0f);
+  EXPECT_EQ(unit({6.0f, -9.0f, 0.0f, 3.0f}), 3.0f);
+  EXPECT_EQ(unit({127 * 0.0625f, -128 * 0.0625f, 0.0625f}), 0.0625f);
+  EXPECT_EQ(unit({128.0f, -127.0f, 1.0f}), -1.0f);
+  EXPECT_EQ(unit({128.0f, -128.0f, 1.0f}), std::nullopt);
+  EXPECT_EQ(unit({129.0f, 1.0f}), std::nullopt);
+  EXPECT_EQ(unit({1.0f / 3.0f, 1.0f / 7.0f}), std::nullopt);
+  EXPECT_EQ(unit({1e38f, 1e-38f}), std::nullopt);
+  constexpr float smallest = std::numeric_limits<float>::denorm_min(), largest = std::numeric_limits<float>::max();
+  EXPECT_EQ(unit({3 * smallest, 2 * smallest}), smallest);
+  EXPECT_EQ(unit({largest, -largest}), largest);
+  EXPECT_EQ(unit({1.0f, std::numeric_limits<float>::infinity()}), std::nullopt);
+  EXPECT_EQ(unit({std::numeric_limits<float>::quiet_NaN()}), std::nullopt);
+  // One scale that is no such multiple makes all of them floats; products stay the same.
+  std::mt19937 random(9);
+  CodedMatrix matrix = random_matrix({37, 500}, 4, {1, 16}, ShiftKind::offset, random);
+  for (std::size_t r = 0; r < matrix.grid.rows; ++r)
+    for (std::size_t c = 0; c < matrix.grid.cols; ++c) {
+      matrix.scales()(r, c) =
+          std::bit_cast<float>(0x3c55c000u) * static_cast<float>(static_cast<int>(random() % 256) - 128);
+      matrix.shifts()(r, c) = std::bit_cast<float>(0x3d123000u) * static_cast<float>(random() % 64);
+    }
+  const auto as_integers = prepare(matrix);
+  matrix.scales()(36, 0) = 1.0f / 3.0f;
+  matrix.scales()(36, 1) = 1.0f / 7.0f;
+  matrix.shifts()(36, 0) = 1.0f / 3.0f;
+  matrix.shifts()(36, 1) = 1.0f / 7.0f;
+  const auto as_floats = prepare(matrix);
+  ASSERT_TRUE(as_integers && as_floats);
+  EXPECT_LT(as_integers->bytes(), as_floats->bytes() * 3 / 4);
+  const std::vector<float> x = normal_values(9 * 500, 2);
+  std::vector<float> y(9 * 37), expected(y);
+  const MatrixView<const float> input(x.data(), 9, 500);
+  ASSERT_TRUE(matmul(*as_integers, input, MatrixView<float>(y.data(), 9, 37)));
+  ASSERT_TRUE(matmul(*as_floats, input, MatrixView<float>(expected.data(), 9, 37)));
+  // Row 36 has other scales now.
+  for (std::size_t i = 36; i < y.size(); i += 37) y[i] = expected[i];
+  EXPECT_EQ(y, expected);
 }
 
 TEST(PreparedMatrix, ASchemesCodesGiveItsProducts) {

@@ -109,6 +109,13 @@ HWY_INLINE Ints multiply_small(Ints a, Ints b) { return hn::Mul(a, b); }
 
 HWY_INLINE Ints load_zero_points(const std::uint8_t* p) { return hn::PromoteTo(ints, hn::LoadU(ByteTag(), p)); }
 
+/// Integers times what they share.
+HWY_INLINE Floats load_prepared_integers(const PreparedUnits& units, const std::uint8_t* p) {
+  const hn::Rebind<std::int8_t, FloatTag> bytes;
+  const Ints integers = hn::PromoteTo(ints, hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(p)));
+  return hn::Mul(hn::ConvertTo(floats, integers), hn::LoadU(floats, units.of(p)));
+}
+
 HWY_INLINE Floats load_prepared_scales(const PreparedWeights& w, std::size_t at, std::size_t row) {
   const std::uint8_t* p = w.scales + at;
   switch (w.scale) {
@@ -123,6 +130,8 @@ HWY_INLINE Floats load_prepared_scales(const PreparedWeights& w, std::size_t at,
     }
     case PreparedScale::bfloat16:
       return load(reinterpret_cast<const BFloat16*>(p) + row);
+    case PreparedScale::integer8:
+      return load_prepared_integers(w.scale_units, p + row);
     case PreparedScale::float32:
       break;
   }
@@ -130,7 +139,9 @@ HWY_INLINE Floats load_prepared_scales(const PreparedWeights& w, std::size_t at,
 }
 
 HWY_INLINE Floats load_minimums(const PreparedWeights& w, std::size_t at, std::size_t row) {
-  return hn::LoadU(floats, w.minimums + at + row);
+  const std::uint8_t* p = w.minimums + at;
+  if (w.minimum == PreparedScale::integer8) return load_prepared_integers(w.minimum_units, p + row);
+  return load(reinterpret_cast<const float*>(p) + row);
 }
 
 /// How far ahead the weights of one row of activations are fetched, in bytes.
