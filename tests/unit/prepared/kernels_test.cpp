@@ -122,6 +122,7 @@ struct Product {
   Shift shift;
   bool shares_row;
   Fill fill = Fill::random;
+  std::uint8_t mask = 0xff;  ///< the bits that bytes of codes have
 };
 
 template <class Codes>
@@ -148,7 +149,7 @@ void expect_products(const Product& p, std::mt19937& random) {
   auto* bytes = reinterpret_cast<std::uint8_t*>(codes->data());
   constexpr std::uint8_t farthest = Codes::bits == 8 ? 0xff : std::is_same_v<Codes, PreparedE2M1> ? 0x77 : 0xff;
   for (std::size_t i = 0; i < codes->size(); ++i)
-    bytes[i] = p.fill == Fill::random ? static_cast<std::uint8_t>(random()) : farthest;
+    bytes[i] = static_cast<std::uint8_t>((p.fill == Fill::random ? random() : farthest) & p.mask);
   if constexpr (is_sparse24<Codes>)
     // The two kept ones of four columns, in neighbouring bytes, differ.
     for (std::size_t i = 0; i < codes->size(); i += 2)
@@ -234,6 +235,12 @@ void expect_all_products() {
   for (const Fill fill : {Fill::positive, Fill::negative})
     for (const std::size_t rows : {1u, 8u, 17u})
       expect_products<Codes>({all_units.back(), 2, 32, rows, PreparedScale::float32, Shift::none, false, fill}, random);
+  // Bytes that hold six bits may be multiplied in another way.
+  for (const Fill fill : {Fill::random, Fill::positive, Fill::negative})
+    for (const std::size_t rows : {3u, 17u})
+      expect_products<Codes>(
+          {all_units.back(), 5, 19, rows, PreparedScale::float16, random_shift(), false, fill, std::uint8_t{0x3f}},
+          random);
 }
 
 TEST_P(PreparedOnTarget, NibblesGiveTheProductsOfTheReference) { expect_all_products<PreparedNibbles>(); }

@@ -40,7 +40,7 @@ struct DotSum {
   static constexpr bool shifts = true;
   static constexpr bool splits = Codes::highest > 127;
   static constexpr std::uint32_t step = 2 * 127 * (splits ? 15 : Codes::highest);
-  static constexpr std::size_t steps = 32767 / step >= 8 ? 8 : 4;
+  static constexpr std::size_t steps = 32767 / step >= 8 ? 8 : 32767 / step >= 4 ? 4 : 2;
   static_assert(32767 / step >= steps);
   Ints sum;
   DotShorts low, high;

@@ -52,6 +52,7 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
         for (std::size_t v = 0; v < Vectors; ++v) {
           sum[r][v].add_first(first[v], x_first);
           sum[r][v].add_second(second[v], x_second);
+          if (step == 0) sum[r][v].widen(2);
         }
       }
     }

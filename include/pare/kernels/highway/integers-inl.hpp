@@ -35,6 +35,12 @@ struct Decoded<Group16Codes<Codes>> {
 template <class Codes>
 using DecodedCodes = typename Decoded<Codes>::type;
 
+/// Bytes of six bits, as those of int5, Q5_K and Q6_K are.
+struct SixBits {
+  static constexpr int bits = 8;
+  static constexpr std::uint32_t highest = 63;
+};
+
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
 /// From four columns of all interleaved rows to the next four, in bytes.

@@ -110,11 +110,17 @@ void multiply_few_rows(const PreparedWeights& w, std::size_t outputs, const Quan
                                 y + block * prepared_rows, y_stride);
 }
 
-/// Decodes groups [begin, end) of Vectors vectors, part `part` of a block and those after it, into `integers`.
+/// Whether bytes of Codes are multiplied as two nibbles unless they are known to be small.
+template <class Codes>
+inline constexpr bool splits_bytes = PARE_PAIRS && !PARE_VNNI && Codes::bits == 8 && !is_sparse24<Codes>;
+
+/// Decodes groups [begin, end) of Vectors vectors, part `part` of a block and those after it, into `integers`; returns
+/// whether six bits hold each of them, where that is of use.
 template <class Codes, std::size_t Vectors>
-HWY_INLINE void decode_integers(const PreparedWeights& w, std::size_t part, std::size_t begin, std::size_t end,
+HWY_INLINE bool decode_integers(const PreparedWeights& w, std::size_t part, std::size_t begin, std::size_t end,
                                 std::uint8_t* HWY_RESTRICT integers) {
   const std::size_t units = (end - begin) * w.units;
+  DotBytes all = hn::Zero(dot_bytes);
   for (std::size_t v = 0; v < Vectors; ++v) {
     const std::uint8_t* from =
         w.codes + v / parts * w.code_stride + (part + v) % parts * vector_bytes + begin * w.units * unit_bytes<Codes>;
@@ -125,8 +131,12 @@ HWY_INLINE void decode_integers(const PreparedWeights& w, std::size_t part, std:
       read_integers<Codes, true>(step, first, second);
       hn::Store(first, dot_bytes, integers);
       hn::Store(second, dot_bytes, integers + vector_bytes);
+      if constexpr (splits_bytes<Codes>) all = hn::Or(all, hn::Or(first, second));
     }
   }
+  if constexpr (splits_bytes<Codes>)
+    return hn::AllTrue(dot_bytes, hn::Eq(hn::And(all, hn::Set(dot_bytes, 0xc0)), hn::Zero(dot_bytes)));
+  return false;
 }
 
 /// Tiles of Rows rows of activations from `row` on; returns the first row left over.
@@ -137,6 +147,15 @@ HWY_INLINE std::size_t multiply_rows(const PreparedWeights& w, const std::uint8_
   for (; x.rows - row >= Rows; row += Rows)
     multiply_tile<Codes, Rows, Vectors>(w, codes, part, x, row, begin, end, sums + row * Vectors * lanes);
   return row;
+}
+
+/// Tiles of Rows rows of activations, and of fewer at the end.
+template <class Codes, std::size_t Rows, std::size_t Vectors>
+HWY_INLINE void multiply_all_rows(const PreparedWeights& w, const std::uint8_t* codes, std::size_t part,
+                                  const QuantizedActivations& x, std::size_t begin, std::size_t end, float* sums) {
+  std::size_t row = multiply_rows<Codes, Rows, Vectors>(w, codes, part, x, 0, begin, end, sums);
+  row = multiply_rows<Codes, 2, Vectors>(w, codes, part, x, row, begin, end, sums);
+  multiply_rows<Codes, 1, Vectors>(w, codes, part, x, row, begin, end, sums);
 }
 
 /// Several rows of activations: a few rows of weights at a time are decoded once for all of them.
@@ -158,15 +177,20 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
     std::fill_n(sums, width * x.rows, 0.0f);
     for (std::size_t begin = 0; begin < w.groups; begin += groups_at_once) {
       const std::size_t end = std::min(w.groups, begin + groups_at_once), units = (end - begin) * w.units;
+      bool small = false;
       if constexpr (is_sparse24<Codes>)
         expand_kept<typename Codes::codes_type, vectors>(w, part, begin, end, integers);
       else
-        decode_integers<Codes, vectors>(w, part, begin, end, integers);
+        small = decode_integers<Codes, vectors>(w, part, begin, end, integers);
       PreparedWeights decoded = w;
       decoded.code_stride = units * unit_bytes<Integers>;
-      std::size_t row = multiply_rows<Integers, rows, vectors>(decoded, integers, part, x, 0, begin, end, sums);
-      row = multiply_rows<Integers, 2, vectors>(decoded, integers, part, x, row, begin, end, sums);
-      multiply_rows<Integers, 1, vectors>(decoded, integers, part, x, row, begin, end, sums);
+      if constexpr (splits_bytes<Codes>)
+        if (small) {
+          using Small = std::conditional_t<is_group16<Codes>, Group16Codes<SixBits>, SixBits>;
+          multiply_all_rows<DecodedCodes<Small>, rows, vectors>(decoded, integers, part, x, begin, end, sums);
+          continue;
+        }
+      multiply_all_rows<Integers, rows, vectors>(decoded, integers, part, x, begin, end, sums);
     }
     for (std::size_t r = 0; r < x.rows; ++r)
       std::memcpy(y + r * y_stride + j, sums + r * width, std::min(width, outputs - j) * sizeof(float));
