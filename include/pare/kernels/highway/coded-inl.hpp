@@ -139,8 +139,8 @@ HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRo
         }
       };
       constexpr std::integral_constant<std::size_t, 16> fewest;
-      constexpr std::integral_constant<std::size_t, std::max<std::size_t>(16, CodeReader<F>::most_vectors * lanes)>
-          most;
+      constexpr bool twice = CodeReader<F>::most_vectors * lanes == 32 || (lanes == 16 && F::bits == 8);
+      constexpr std::integral_constant<std::size_t, twice ? 32 : 16> most;
       std::size_t i = begin;
       for (; end - i >= most; i += most) step(i, most);
       for (; i < end; i += 16) step(i, fewest);
