@@ -30,8 +30,8 @@ struct LineTrials {
   };
   [[nodiscard]] constexpr int count() const noexcept { return steps * (has_minimum ? places : 2); }
   [[nodiscard]] Trial operator[](int i) const noexcept {
-    const int of_step = has_minimum ? places : 2, place = i % of_step;
-    const float ratio = std::fma(step, static_cast<float>(i / of_step), first);
+    const int of_step = has_minimum ? places : 2, index = i / of_step, place = i % of_step;
+    const float ratio = std::fma(step, static_cast<float>(index), first);
     if (!has_minimum) return {(place == 0 ? lowest : highest) * ratio, 0.0f};
     const float share = places > 1 ? static_cast<float>(place) / static_cast<float>(places - 1) : 0.0f;
     return {highest * ratio, share * (1.0f - 1.0f / ratio)};
