@@ -71,14 +71,20 @@ struct ReferenceLines {
     }
   }
 
+  /// 1 / scale, and 0 where the scale is below the smallest normal float.
+  static float line_inverse(float scale) noexcept {
+    return std::fabs(scale) >= std::numeric_limits<float>::min() ? 1.0f / scale : 0.0f;
+  }
+
   /// The level nearest to each of `count` groups of n values, counted from the lowest, a byte for each value: that of
-  /// (x + minimum) * (1 / scale), to even, and of 0 where the scale is 0. `minimums` may be null: none.
+  /// (x + minimum) * (1 / scale), to even, and of 0 where the scale is below the smallest normal float. `minimums` may
+  /// be null: none.
   static void encode_lines(const float* x, std::size_t count, std::size_t n, const float* scales, const float* minimums,
                            float lowest, float highest, std::uint8_t* codes) noexcept {
     for (std::size_t i = 0; i < count * n; ++i) {
-      const float scale = scales[i / n], inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
+      const float inverse = line_inverse(scales[i / n]);
       const float above = x[i] + (minimums == nullptr ? 0.0f : minimums[i / n]);
-      const float nearest = std::fma(above, inverse, line_magic) - line_magic;
+      const float nearest = inverse != 0.0f ? std::fma(above, inverse, line_magic) - line_magic : 0.0f;
       codes[i] = static_cast<std::uint8_t>(std::min(std::max(nearest, lowest), highest) - lowest);
     }
   }

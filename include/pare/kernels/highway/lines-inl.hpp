@@ -174,7 +174,13 @@ void encode_lines(const float* x, std::size_t count, std::size_t n, const float*
   if (n % lanes == 0) {
     const Floats least = hn::Set(floats, lowest), most = hn::Set(floats, highest);
     for (std::size_t g = 0; g < count; ++g) {
-      const Floats inverse = hn::Set(floats, scales[g] != 0.0f ? 1.0f / scales[g] : 0.0f);
+      const float group_inverse = ReferenceLines::line_inverse(scales[g]);
+      if (group_inverse == 0.0f) {
+        const float level = std::min(std::max(0.0f, lowest), highest) - lowest;
+        std::memset(codes + g * n, static_cast<std::uint8_t>(level), n);
+        continue;
+      }
+      const Floats inverse = hn::Set(floats, group_inverse);
       const Floats minimum = hn::Set(floats, minimums == nullptr ? 0.0f : minimums[g]);
       for (std::size_t i = g * n; i < (g + 1) * n; i += lanes) {
         const Floats level = nearest_level(hn::Add(hn::LoadU(floats, x + i), minimum), inverse, least, most);

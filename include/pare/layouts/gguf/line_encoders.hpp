@@ -36,6 +36,9 @@ constexpr BlockCodes round_lines(std::span<float, sub_blocks<T>> scales,
   const auto to_f16 = [](float value) {
     return static_cast<std::uint16_t>(F16::encode<Conversion{}>(std::clamp(value, -F16::max, F16::max)));
   };
+  constexpr float most = 256.0f * F16::max;  // more than a block can hold, and too little to overflow below
+  for (float& scale : scales) scale = std::clamp(scale, -most, most);
+  for (float& minimum : minimums) minimum = std::clamp(minimum, -most, most);
   float widest = 0.0f, deepest = 0.0f;
   for (const float scale : scales) widest = detail::size(scale) > detail::size(widest) ? scale : widest;
   for (const float minimum : minimums) deepest = minimum > deepest ? minimum : deepest;
