@@ -35,7 +35,7 @@ struct QuantizeCommand {
   std::string layout;          ///< of convertible_layouts(), which need a scheme, or "gguf:TYPE", which is one
   std::string method = "rtn";  ///< of calibrated_methods()
   CalibrationData calibration;
-  bool fast = false;     ///< for "gguf:TYPE"
+  bool fast = false;     ///< by gguf::quantize_fast, for "gguf:TYPE"
   bool restart = false;  ///< do not take up what an interrupted run finished
   std::filesystem::path tokenizer;
   io::Overwrite overwrite = io::Overwrite::no;

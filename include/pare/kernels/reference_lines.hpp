@@ -46,14 +46,10 @@ struct ReferenceLines {
   /// The most values of a group.
   static constexpr std::size_t line_values = 64;
 
-  /// The power of two that takes numbers of these bits' magnitude to about 1, and its inverse. Both are normal, and
-  /// the numbers stay finite.
-  static constexpr std::uint32_t line_exponent(std::uint32_t magnitude) noexcept {
-    return std::clamp(magnitude & detail::infinity_bits, 24u << 23, 253u << 23);
-  }
-  static constexpr std::uint32_t line_inverse_exponent(std::uint32_t exponent) noexcept {
-    return (254u << 23) - exponent;
-  }
+  /// Bits of the powers of two that groups are divided by: that of the largest magnitude, within limits that leave it
+  /// and its inverse, whose bits are line_exponents less its own, normal and the quotients finite.
+  static constexpr std::uint32_t least_line_exponent = 24u << 23, most_line_exponent = 253u << 23;
+  static constexpr std::uint32_t line_exponents = 254u << 23;
 
   /// For each of `count` groups of n <= line_values finite values, one group after the other, the scale and (where
   /// trials have minimums, not below 0) the minimum of value = level * scale - minimum with a small sum of
@@ -105,13 +101,13 @@ struct ReferenceLines {
       std::uint32_t magnitude = 0;
       for (std::size_t i = 0; i < n; ++i)
         magnitude = std::max(magnitude, detail::float_bits(p[i]) & ~detail::sign_mask);
-      return line_exponent(magnitude);
+      return std::clamp(magnitude & detail::infinity_bits, least_line_exponent, most_line_exponent);
     }
 
     Group(const float* x, const float* weights, std::size_t count) noexcept : n(count), exponent(exponent_of(x, n)) {
-      const float unit = detail::bits_float(line_inverse_exponent(exponent));
+      const float unit = detail::bits_float(line_exponents - exponent);
       const float weight_unit =
-          weights == nullptr ? 1.0f : detail::bits_float(line_inverse_exponent(exponent_of(weights, n)));
+          weights == nullptr ? 1.0f : detail::bits_float(line_exponents - exponent_of(weights, n));
       highest = -std::numeric_limits<float>::max();
       for (std::size_t i = 0; i < n; ++i) {
         v[i] = x[i] * unit;

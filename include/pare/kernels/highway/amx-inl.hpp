@@ -9,8 +9,8 @@ namespace amx {
 /// The bytes of a tile's line, and the most lines that it has.
 inline constexpr std::size_t tile_line = 64, tile_lines = 16;
 
-/// The shapes of the tiles, in the processor's own layout: sums (0), activations (1) and weights (2), the sums of
-/// products of which are over `columns` columns, for `rows` rows of activations.
+/// The shapes of the tiles of sums (0), activations (1) and weights (2), as the processor reads them: for `rows` rows
+/// of activations and products over `columns` columns.
 struct alignas(64) TileShapes {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
   std::uint16_t line_bytes[16] = {};

@@ -30,11 +30,13 @@ struct LineGroups {
     for (std::size_t i = 0; i < n; ++i)
       magnitude = hn::Max(magnitude, hn::BitCast(ints, hn::Abs(hn::Load(floats, out + i * lanes))));
     const Ints exponent = hn::And(magnitude, hn::Set(ints, 0x7f800000));
-    return hn::Min(hn::Max(exponent, hn::Set(ints, 24 << 23)), hn::Set(ints, 253 << 23));
+    return hn::Min(hn::Max(exponent, bits(ReferenceLines::least_line_exponent)),
+                   bits(ReferenceLines::most_line_exponent));
   }
   static HWY_INLINE Floats inverse_unit(Ints exponent) {
-    return hn::BitCast(floats, hn::Sub(hn::Set(ints, 254 << 23), exponent));
+    return hn::BitCast(floats, hn::Sub(bits(ReferenceLines::line_exponents), exponent));
   }
+  static HWY_INLINE Ints bits(std::uint32_t of) { return hn::BitCast(ints, set(of)); }
 
   HWY_INLINE LineGroups(const float* HWY_RESTRICT x, const float* HWY_RESTRICT weights, std::size_t count) : n(count) {
     const Ints exponent = transpose(x, n, v);
@@ -141,30 +143,28 @@ template <class Unused>
 void fit_lines(const float* x, const float* weights, std::size_t count, std::size_t n, const LineTrials& trials,
                float* scales, float* minimums) {
 #if PARE_VECTORS
-  if (n <= ReferenceLines::line_values) {
-    const auto fit = weights == nullptr
-                         ? (trials.has_minimum ? fit_line_groups<false, true> : fit_line_groups<false, false>)
-                         : (trials.has_minimum ? fit_line_groups<true, true> : fit_line_groups<true, false>);
-    if (count < lanes) {
-      float values[ReferenceLines::line_values * lanes]{}, value_weights[ReferenceLines::line_values * lanes]{};
-      float group_scales[lanes], group_minimums[lanes];
-      std::memcpy(values, x, count * n * sizeof(float));
-      if (weights != nullptr) std::memcpy(value_weights, weights, count * n * sizeof(float));
-      fit(values, value_weights, n, trials, group_scales, group_minimums);
-      std::memcpy(scales, group_scales, count * sizeof(float));
-      if (trials.has_minimum) std::memcpy(minimums, group_minimums, count * sizeof(float));
-      return;
-    }
-    // The last groups are fitted twice where their number is no multiple of the lanes.
-    for (std::size_t g = 0; g < count; g += lanes) {
-      const std::size_t first = std::min(g, count - lanes);
-      fit(x + first * n, weights == nullptr ? nullptr : weights + first * n, n, trials, scales + first,
-          trials.has_minimum ? minimums + first : nullptr);
-    }
+  const auto fit = weights == nullptr
+                       ? (trials.has_minimum ? fit_line_groups<false, true> : fit_line_groups<false, false>)
+                       : (trials.has_minimum ? fit_line_groups<true, true> : fit_line_groups<true, false>);
+  if (count < lanes) {
+    float values[ReferenceLines::line_values * lanes]{}, value_weights[ReferenceLines::line_values * lanes]{};
+    float group_scales[lanes], group_minimums[lanes];
+    std::memcpy(values, x, count * n * sizeof(float));
+    if (weights != nullptr) std::memcpy(value_weights, weights, count * n * sizeof(float));
+    fit(values, value_weights, n, trials, group_scales, group_minimums);
+    std::memcpy(scales, group_scales, count * sizeof(float));
+    if (trials.has_minimum) std::memcpy(minimums, group_minimums, count * sizeof(float));
     return;
   }
-#endif
+  // The last groups are fitted twice where their number is no multiple of the lanes.
+  for (std::size_t g = 0; g < count; g += lanes) {
+    const std::size_t first = std::min(g, count - lanes);
+    fit(x + first * n, weights == nullptr ? nullptr : weights + first * n, n, trials, scales + first,
+        trials.has_minimum ? minimums + first : nullptr);
+  }
+#else
   ReferenceKernels::fit_lines(x, weights, count, n, trials, scales, minimums);
+#endif
 }
 
 template <class Unused>
