@@ -32,6 +32,10 @@ struct Range {
   }
 };
 
+/// What the parameters of a block are found for may pass F::max by this much, and signed integers of up to eight bits
+/// round to F::max still.
+inline constexpr float bounded_by = 1.00390625f;
+
 /// How one block's values map to codes: code = round(x * inverse) + zero_point, value = (code - zero_point) * scale.
 struct BlockParameters {
   float scale = 0.0f;            ///< exactly what the stored scale decodes to
@@ -39,6 +43,7 @@ struct BlockParameters {
   std::uint32_t scale_code = 0;  ///< the stored scale
   std::uint8_t zero_point = 0;   ///< 0 for symmetric schemes
   bool finite = true;            ///< whether every value of the block is finite
+  bool bounded = false;          ///< whether no value's |x| * inverse is above F::max * bounded_by
 };
 
 /// A format that scales can be stored in. Models: F32, F16, BF16, E4M3, E5M2, E8M0.
@@ -100,6 +105,12 @@ constexpr BlockParameters with_scale(float wanted, bool finite = true) noexcept 
   return p;
 }
 
+/// The same where the values of the block are in `range` and codes reach `format_max`.
+constexpr BlockParameters with_bounds(BlockParameters p, const Range& range, float format_max) noexcept {
+  p.bounded = range.finite && range.magnitude() * p.inverse <= format_max * bounded_by;
+  return p;
+}
+
 }  // namespace detail
 
 /// Codes centred on zero: scale = max|x| / F::max, rounded to the scale's format (saturating). Integer codes stay
@@ -119,9 +130,11 @@ struct Symmetric {
       if (!range.finite) return {.scale = S::decode(S::nan_code), .scale_code = S::nan_code, .finite = false};
       const auto top = static_cast<int>(detail::float_bits(format_max) >> 23) - 127;
       const int exponent = static_cast<int>(detail::float_bits(magnitude) >> 23) - 127 - top;
-      return detail::with_scale<S>(detail::exp2_int(magnitude == 0.0f || exponent < -127 ? -127 : exponent));
+      return detail::with_bounds(
+          detail::with_scale<S>(detail::exp2_int(magnitude == 0.0f || exponent < -127 ? -127 : exponent)), range,
+          format_max);
     } else {
-      return detail::with_scale<S>(magnitude / format_max, range.finite);
+      return detail::with_bounds(detail::with_scale<S>(magnitude / format_max, range.finite), range, format_max);
     }
   }
 };
@@ -139,7 +152,7 @@ struct Asymmetric {
     BlockParameters p = detail::with_scale<S>((width < F32::max ? width : F32::max) / format_max, range.finite);
     const std::int32_t zero = round_to_int(-range.lowest * p.inverse), highest = static_cast<std::int32_t>(format_max);
     p.zero_point = static_cast<std::uint8_t>(zero > highest ? highest : zero);
-    return p;
+    return detail::with_bounds(p, range, format_max);
   }
 };
 

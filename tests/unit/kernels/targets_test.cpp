@@ -111,9 +111,13 @@ TEST_P(OnTarget, FindsTheRangesOfTheReference) {
 }
 
 /// What a block's parameters are, to the bit.
-std::array<std::uint32_t, 5> bits_of(const BlockParameters& p) {
-  return {std::bit_cast<std::uint32_t>(p.scale), std::bit_cast<std::uint32_t>(p.inverse), p.scale_code,
-          std::uint32_t{p.zero_point}, std::uint32_t{p.finite}};
+std::array<std::uint32_t, 6> bits_of(const BlockParameters& p) {
+  return {std::bit_cast<std::uint32_t>(p.scale),
+          std::bit_cast<std::uint32_t>(p.inverse),
+          p.scale_code,
+          std::uint32_t{p.zero_point},
+          std::uint32_t{p.finite},
+          std::uint32_t{p.bounded}};
 }
 
 template <Symmetry Rule, ScaleFormat S>

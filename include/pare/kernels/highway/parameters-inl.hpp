@@ -19,9 +19,17 @@ HWY_INLINE Scales store_scales(Floats wanted) {
   Words code = bits_of(wanted);
   Floats value = wanted;
   if constexpr (std::is_same_v<S, F16>) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+    const hn::Rebind<hwy::float16_t, FloatTag> halves;
+    const hn::Rebind<std::uint16_t, FloatTag> codes;
+    const auto half = hn::Min(hn::BitCast(codes, hn::DemoteTo(halves, wanted)), hn::Set(codes, F16::max_code));
+    code = hn::PromoteTo(words, half);
+    value = hn::PromoteTo(floats, hn::BitCast(halves, half));
+#else
     code = to_half(wanted);
     code = select(less(code, set(F16::max_code)), code, set(F16::max_code));
     value = from_half(code);
+#endif
   } else if constexpr (std::is_same_v<S, BF16>) {
     code = to_bfloat16(wanted);
     code = select(less(code, set(BF16::max_code)), code, set(BF16::max_code));
@@ -83,14 +91,17 @@ HWY_NOINLINE Stored derive_from_limits(const Limits& limits, Words finite, float
   if constexpr (Rule::has_zero_point)
     zero_point = hn::And(bits_of(hn::Add(hn::Min(hn::Mul(below, stored.inverse), most), hn::Set(floats, 12582912.0f))),
                          set(255u));
+  const auto bounded =
+      hn::Le(hn::Mul(hn::Max(below, limits.highest), stored.inverse), hn::Set(floats, format_max * bounded_by));
+  const Words bounds = hn::IfThenElseZero(hn::RebindMask(words, bounded), hn::ShiftLeft<16>(finite));
   // The fields of BlockParameters side by side, as memory has them.
   static_assert(sizeof(BlockParameters) == 16 && offsetof(BlockParameters, inverse) == 4 &&
                 offsetof(BlockParameters, scale_code) == 8 && offsetof(BlockParameters, zero_point) == 12 &&
-                offsetof(BlockParameters, finite) == 13);
+                offsetof(BlockParameters, finite) == 13 && offsetof(BlockParameters, bounded) == 14);
   static_assert(std::endian::native == std::endian::little);
   HWY_ALIGN std::uint32_t fields[4 * lanes];
   hn::StoreInterleaved4(bits_of(stored.value), bits_of(stored.inverse), stored.code,
-                        hn::Or(zero_point, hn::ShiftLeft<8>(finite)), words, fields);
+                        hn::Or(hn::Or(zero_point, hn::ShiftLeft<8>(finite)), bounds), words, fields);
   std::memcpy(parameters, fields, sizeof fields);
   return {stored.code, zero_point};
 }

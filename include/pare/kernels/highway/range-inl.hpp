@@ -109,16 +109,32 @@ void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) {
   }
   for (; begin < n; ++ranges) {
     const std::size_t end = n - begin > group ? begin + group : n;
-    Floats lowest = hn::Zero(floats), highest = hn::Zero(floats);
-    Ints largest = hn::Zero(ints);
+    // Zero times what is not finite is NaN.
+    const Floats zero = hn::Zero(floats);
+    Floats lowest = zero, highest = zero, nothing = zero;
     std::size_t i = begin;
+    if (end - i >= 4 * lanes) {
+      Floats low[4] = {zero, zero, zero, zero}, high[4] = {zero, zero, zero, zero}, none[4] = {zero, zero, zero, zero};
+      for (; end - i >= 4 * lanes; i += 4 * lanes) {
+#pragma GCC unroll 4
+        for (std::size_t j = 0; j < 4; ++j) {
+          const Floats v = load(x + i + j * lanes);
+          low[j] = hn::Min(low[j], v);
+          high[j] = hn::Max(high[j], v);
+          none[j] = hn::MulAdd(v, zero, none[j]);
+        }
+      }
+      lowest = hn::Min(hn::Min(low[0], low[1]), hn::Min(low[2], low[3]));
+      highest = hn::Max(hn::Max(high[0], high[1]), hn::Max(high[2], high[3]));
+      nothing = hn::Add(hn::Add(none[0], none[1]), hn::Add(none[2], none[3]));
+    }
     for (; end - i >= lanes; i += lanes) {
       const Floats v = load(x + i);
       lowest = hn::Min(lowest, v);
       highest = hn::Max(highest, v);
-      largest = hn::Max(largest, hn::BitCast(ints, hn::And(bits_of(v), set(0x7fffffffu))));
+      nothing = hn::MulAdd(v, zero, nothing);
     }
-    if (hn::AllTrue(ints, hn::Lt(largest, hn::Set(ints, 0x7f800000)))) {
+    if (hn::AllTrue(floats, hn::Eq(nothing, zero))) {
       // Adding +0 turns a -0, which some targets' Min and Max keep, into +0.
       Range range{hn::GetLane(hn::MinOfLanes(floats, lowest)) + 0.0f,
                   hn::GetLane(hn::MaxOfLanes(floats, highest)) + 0.0f};

@@ -6,58 +6,80 @@ namespace HWY_NAMESPACE {
 
 /// The codes of four registers of floats.
 inline constexpr std::size_t pair = 2 * block;
-using PairTag = hn::FixedTag<std::uint8_t, pair>;
-using PairBytes = hn::Vec<PairTag>;
 
-/// Values of one group to integers that narrow() makes bytes; built once per group.
-template <class F>
+/// Values of one group to 16-bit integers; built once per group. `Bounded` is what BlockParameters says of the group.
+template <class F, bool Bounded>
 struct WideEncoder;
 
-template <IntegerFormat F>
-struct WideEncoder<F> {
-  static constexpr int subtracted = 0;
+template <IntegerFormat F, bool Bounded>
+struct WideEncoder<F, Bounded> {
   Floats inverse, highest;
-  Ints zero_point;
+  __m512i zero_point;
 
   HWY_INLINE explicit WideEncoder(const BlockParameters& p)
       : inverse(hn::Set(floats, p.inverse)),
         highest(hn::Set(floats, F::max - (UnsignedFormat<F> ? static_cast<float>(p.zero_point) : 0.0f))),
-        zero_point(hn::Set(ints, p.zero_point)) {}
+        zero_point(_mm512_set1_epi16(p.zero_point)) {}
 
-  HWY_INLINE Ints operator()(Floats x) const {
+  HWY_INLINE __m512i round(Floats x) const {
+    Floats scaled = hn::Mul(x, inverse);
     // What is too low for an integer becomes the lowest of all; what is too high would become that as well.
-    const Ints q{_mm512_cvtps_epi32(hn::Min(hn::Mul(x, inverse), highest).raw)};
-    return UnsignedFormat<F> ? hn::Add(q, zero_point) : q;
+    if constexpr (!Bounded) scaled = hn::Min(scaled, highest);
+    return _mm512_cvtps_epi32(scaled.raw);
+  }
+  HWY_INLINE __m512i operator()(Floats a, Floats b) const {
+    const __m512i q = _mm512_packs_epi32(round(a), round(b));
+    return UnsignedFormat<F> ? _mm512_add_epi16(q, zero_point) : q;
+  }
+  /// The codes in the bytes of two registers of integers.
+  static HWY_INLINE __m512i codes(__m512i low, __m512i high) {
+    if constexpr (UnsignedFormat<F>) {
+      const __m512i codes = _mm512_packus_epi16(low, high);
+      return Bounded && F::bits < 8 ? _mm512_min_epu8(codes, _mm512_set1_epi8(static_cast<char>(F::highest))) : codes;
+    } else {
+      const __m512i codes = _mm512_packs_epi16(low, high);
+      return Bounded ? codes : _mm512_max_epi8(codes, _mm512_set1_epi8(static_cast<char>(-F::highest)));
+    }
   }
 };
 
 HWY_DIAGNOSTICS(push)
 HWY_DIAGNOSTICS_OFF(disable : 4245, ignored "-Wsign-conversion")  // in gcc's macro for it where nothing is optimized
-/// The value, or the limit where that is smaller in magnitude, without its sign or with it.
-template <bool keep_sign>
-HWY_INLINE Floats limited(Floats values, float limit) {
-  return Floats{_mm512_range_ps(values.raw, _mm512_set1_ps(limit), keep_sign ? 0b0010 : 0b1010)};
-}
+/// Of two vectors the values of smaller magnitude, with the signs of the first.
+HWY_INLINE Floats smaller_magnitude(Floats a, Floats b) { return Floats{_mm512_range_ps(a.raw, b.raw, 0b0010)}; }
+/// Of two vectors the values of larger magnitude, with the signs of the first.
+HWY_INLINE Floats larger_magnitude(Floats a, Floats b) { return Floats{_mm512_range_ps(a.raw, b.raw, 0b0011)}; }
 HWY_DIAGNOSTICS(pop)
 
-template <MinifloatFormat F>
-struct WideEncoder<F> {
+template <MinifloatFormat F, bool Bounded>
+struct WideEncoder<F, Bounded> {
   static constexpr int drop = 23 - F::layout.mantissa;
   static constexpr int least_exponent = 128 - F::layout.bias;  // as a float has it
-  /// By how much integers are above the codes of the magnitudes.
-  static constexpr int subtracted = (least_exponent + drop) << F::layout.mantissa;
   Floats inverse;
 
   HWY_INLINE explicit WideEncoder(const BlockParameters& p) : inverse(hn::Set(floats, p.inverse)) {}
 
-  HWY_INLINE Ints operator()(Floats x) const {
-    const Floats magnitude = limited<false>(hn::Mul(x, inverse), F::max);
-    const Ints exponent = hn::And(hn::BitCast(ints, magnitude), hn::Set(ints, 0x7f800000));
-    // A power of two whose last place is the code's: adding it rounds there.
-    const Ints power = hn::Add(hn::Max(exponent, hn::Set(ints, least_exponent << 23)), hn::Set(ints, drop << 23));
-    const Ints steps = hn::Sub(hn::BitCast(ints, hn::Add(magnitude, hn::BitCast(floats, power))), power);
-    return hn::Add(steps, hn::ShiftRight<drop>(power));
+  /// 128 / 2^mantissa codes of a value's magnitude, and what codes() takes off again; less 2^15 for a sign.
+  HWY_INLINE __m512i steps(Floats x) const {
+    const Floats scaled = smaller_magnitude(hn::Mul(x, inverse), hn::Set(floats, F::max));
+    const Floats power =
+        larger_magnitude(hn::And(scaled, float_of(set(0xff800000u))),
+                         hn::Set(floats, detail::bits_float(static_cast<std::uint32_t>(least_exponent) << 23)));
+    // A float whose last place is the code's: adding it rounds there, and leaves steps from the power in the low bits.
+    const Floats sum = hn::MulAdd(power, hn::Set(floats, detail::exp2_int(drop)), scaled);
+    return _mm512_madd_epi16(bits_of(sum).raw, _mm512_set1_epi32((1 << 16) | (1 << (7 - F::layout.mantissa))));
   }
+  HWY_INLINE __m512i operator()(Floats a, Floats b) const {
+    return _mm512_sub_epi16(_mm512_packs_epi32(steps(a), steps(b)),
+                            _mm512_set1_epi16(static_cast<short>((least_exponent + drop) * 128)));
+  }
+  static HWY_INLINE __m512i shift(__m512i v) {
+    constexpr int second_where_third_else_first = 0xd8;
+    return _mm512_ternarylogic_epi32(_mm512_srli_epi16(v, 7 - F::layout.mantissa), _mm512_srli_epi16(v, 16 - F::bits),
+                                     _mm512_set1_epi16(static_cast<short>(-(1 << (F::bits - 1)))),
+                                     second_where_third_else_first);
+  }
+  static HWY_INLINE __m512i codes(__m512i low, __m512i high) { return _mm512_packus_epi16(shift(low), shift(high)); }
 };
 
 /// Equal parts of a table's range, at most one threshold in each: what is in a part has one of two codes.
@@ -102,68 +124,70 @@ struct TableParts {
   }();
 };
 
-template <TableFormat F>
-struct WideEncoder<F> {
-  static constexpr int subtracted = 0;
+template <TableFormat F, bool Bounded>
+struct WideEncoder<F, Bounded> {
   Floats inverse;
 
   HWY_INLINE explicit WideEncoder(const BlockParameters& p) : inverse(hn::Set(floats, p.inverse)) {}
 
-  HWY_INLINE Ints operator()(Floats x) const {
+  HWY_INLINE __m512i find(Floats x) const {
     using Parts = TableParts<F>;
-    const Floats v = limited<true>(hn::Mul(x, inverse), F::max);
+    Floats v = hn::Mul(x, inverse);
+    if constexpr (!Bounded) v = smaller_magnitude(v, hn::Set(floats, F::max));
     const __m512i part = bits_of(hn::MulAdd(v, hn::Set(floats, Parts::factor), hn::Set(floats, 12582912.0f))).raw;
     const float* const t = Parts::thresholds.data();
     const std::int32_t* const c = Parts::lower_codes.data();
-    const Floats threshold{_mm512_permutex2var_ps(hn::Load(floats, t).raw, part, hn::Load(floats, t + lanes).raw)};
-    const Ints lower{_mm512_permutex2var_epi32(hn::Load(ints, c).raw, part, hn::Load(ints, c + lanes).raw)};
-    return hn::Sub(lower, hn::BitCast(ints, hn::VecFromMask(floats, hn::Lt(threshold, v))));
+    const __m512 threshold = _mm512_permutex2var_ps(hn::Load(floats, t).raw, part, hn::Load(floats, t + lanes).raw);
+    const __m512i lower = _mm512_permutex2var_epi32(hn::Load(ints, c).raw, part, hn::Load(ints, c + lanes).raw);
+    return _mm512_mask_add_epi32(lower, _mm512_cmp_ps_mask(threshold, v.raw, _CMP_LT_OQ), lower, _mm512_set1_epi32(1));
   }
+  HWY_INLINE __m512i operator()(Floats a, Floats b) const { return _mm512_packs_epi32(find(a), find(b)); }
+  static HWY_INLINE __m512i codes(__m512i low, __m512i high) { return _mm512_packus_epi16(low, high); }
 };
 
-/// The integers of four registers less `Subtracted` as bytes that saturate; their quarters are not in order yet.
-template <bool Signed, int Subtracted>
-HWY_INLINE __m512i narrow(Ints a, Ints b, Ints c, Ints d) {
-  __m512i low = _mm512_packs_epi32(a.raw, b.raw), high = _mm512_packs_epi32(c.raw, d.raw);
-  if constexpr (Subtracted != 0) {
-    low = _mm512_sub_epi16(low, _mm512_set1_epi16(Subtracted));
-    high = _mm512_sub_epi16(high, _mm512_set1_epi16(Subtracted));
-  }
-  return Signed ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
-}
-
-/// A code in each byte, with anything in the bits above it.
-template <class F, class T>
-HWY_INLINE PairBytes encode_pair(const WideEncoder<F>& first, const WideEncoder<F>& second, const T* x) {
-  constexpr bool is_signed = IntegerFormat<F> && !UnsignedFormat<F>;
-  const Floats a = load(x), b = load(x + lanes), c = load(x + 2 * lanes), d = load(x + 3 * lanes);
-  __m512i codes = narrow<is_signed, WideEncoder<F>::subtracted>(first(a), first(b), second(c), second(d));
-  if constexpr (is_signed) codes = _mm512_max_epi8(codes, _mm512_set1_epi8(static_cast<char>(-F::highest)));
-  if constexpr (MinifloatFormat<F>) {
-    const __m512i signs =
-        narrow<true, 0>(hn::BitCast(ints, a), hn::BitCast(ints, b), hn::BitCast(ints, c), hn::BitCast(ints, d));
-    constexpr int first_or_both_others = 0xf8;
-    codes = _mm512_ternarylogic_epi32(codes, F::bits == 8 ? signs : _mm512_srli_epi16(signs, 8 - F::bits),
-                                      _mm512_set1_epi8(static_cast<char>(F::sign_bit)), first_or_both_others);
-  }
-  return {_mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), codes)};
-}
-
-template <int Bits>
-HWY_INLINE void pack_pair(PairBytes codes, std::uint8_t* packed) {
-  if constexpr (Bits == 8) {
-    hn::StoreU(codes, PairTag(), packed);
-  } else if constexpr (Bits == 4) {
-    constexpr int second_where_first_else_third = 0xca;
-    const __m512i both = _mm512_ternarylogic_epi32(_mm512_set1_epi16(15), codes.raw, _mm512_srli_epi16(codes.raw, 4),
-                                                   second_where_first_else_third);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed), _mm512_cvtepi16_epi8(both));
+/// The codes in the bytes of a register, four of each of four registers of values side by side, to memory.
+template <class F>
+HWY_INLINE void pack_pair(__m512i codes, std::uint8_t* packed) {
+  if constexpr (F::bits == 4) {
+    // Each word becomes the byte of its two codes.
+    constexpr bool is_signed = IntegerFormat<F> && !UnsignedFormat<F>;
+    if constexpr (is_signed) codes = _mm512_and_si512(codes, _mm512_set1_epi16(static_cast<short>(0xff0f)));
+    const __m512i both = _mm512_maddubs_epi16(_mm512_set1_epi16(0x1001), codes);
+    const __m512i bytes = is_signed ? _mm512_packs_epi16(both, both) : _mm512_packus_epi16(both, both);
+    const __m256i order = _mm256_setr_epi16(0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed),
+                        _mm512_castsi512_si256(_mm512_permutexvar_epi16(_mm512_castsi256_si512(order), bytes)));
   } else {
-    HWY_ALIGN std::uint8_t bytes[pair];
-    hn::Store(hn::And(codes, hn::Set(PairTag(), (1u << Bits) - 1u)), PairTag(), bytes);
-    pack_block<Bits>(bytes, packed);
-    pack_block<Bits>(bytes + block, packed + block / 8 * Bits);
+    codes = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), codes);
+    if constexpr (F::bits == 8) {
+      _mm512_storeu_si512(packed, codes);
+    } else {
+      HWY_ALIGN std::uint8_t bytes[pair];
+      _mm512_store_si512(bytes, _mm512_and_si512(codes, _mm512_set1_epi8((1 << F::bits) - 1)));
+      pack_block<F::bits>(bytes, packed);
+      pack_block<F::bits>(bytes + block, packed + block / 8 * F::bits);
+    }
   }
+}
+
+/// Encodes a pair of blocks.
+template <class F, bool Bounded, class T>
+HWY_INLINE void encode_pair(const WideEncoder<F, Bounded>& first, const WideEncoder<F, Bounded>& second, const T* x,
+                            std::uint8_t* codes) {
+  prefetch_weights<1>(x, pair);
+  pack_pair<F>(
+      WideEncoder<F, Bounded>::codes(first(load(x), load(x + lanes)), second(load(x + 2 * lanes), load(x + 3 * lanes))),
+      codes);
+}
+
+/// Encodes the pairs of blocks of n values of one group, and returns how many values.
+template <class F, bool Bounded, class T>
+HWY_INLINE std::size_t encode_pairs_of_group(const T* x, std::size_t n, const BlockParameters& parameters,
+                                             std::uint8_t* codes) {
+  const WideEncoder<F, Bounded> encoder(parameters);
+  std::size_t i = 0;
+  for (; n - i >= pair; i += pair) encode_pair<F>(encoder, encoder, x + i, codes + i / 8 * F::bits);
+  return i;
 }
 
 template <class F>
@@ -177,24 +201,32 @@ template <class F, class T>
 HWY_INLINE std::size_t encode_pairs(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
                                     std::uint8_t* codes) {
   constexpr std::size_t pair_bytes = pair / 8 * F::bits;
+  // Small floats are limited where they lose their signs, for nothing.
+  constexpr bool reads_bounds = !MinifloatFormat<F>;
   if (group == block) {
     const std::size_t pairs = n / pair;
     for (std::size_t i = 0; i < pairs; ++i, x += pair, parameters += 2, codes += pair_bytes) {
-      if (!(parameters[0].finite & parameters[1].finite)) return i * pair;
-      prefetch_weights<1>(x, pair);
-      pack_pair<F::bits>(encode_pair<F>(WideEncoder<F>(parameters[0]), WideEncoder<F>(parameters[1]), x), codes);
+      const BlockParameters &first = parameters[0], &second = parameters[1];
+      if (reads_bounds && (first.bounded & second.bounded)) {
+        using Encoder = WideEncoder<F, reads_bounds>;
+        encode_pair<F>(Encoder(first), Encoder(second), x, codes);
+      } else if (first.finite & second.finite) {
+        using Encoder = WideEncoder<F, false>;
+        encode_pair<F>(Encoder(first), Encoder(second), x, codes);
+      } else {
+        return i * pair;
+      }
     }
     return pairs * pair;
   }
   if (group % pair != 0 && group < n) return 0;
   std::size_t begin = 0;
   for (; n - begin >= pair && parameters->finite; ++parameters) {
-    const WideEncoder<F> encoder(*parameters);
-    const std::size_t end = n - begin < group ? n : begin + group;
-    for (; end - begin >= pair; begin += pair, codes += pair_bytes) {
-      prefetch_weights<1>(x + begin, pair);
-      pack_pair<F::bits>(encode_pair<F>(encoder, encoder, x + begin), codes);
-    }
+    const std::size_t count = n - begin < group ? n - begin : group;
+    std::uint8_t* const to = codes + begin / 8 * F::bits;
+    begin += reads_bounds && parameters->bounded
+                 ? encode_pairs_of_group<F, reads_bounds>(x + begin, count, *parameters, to)
+                 : encode_pairs_of_group<F, false>(x + begin, count, *parameters, to);
   }
   return begin;
 }
