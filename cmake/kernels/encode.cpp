@@ -6,8 +6,9 @@
 namespace pare {
 
 template <Element T>
-void CompiledKernels::find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
-  HighwayKernels::find_range(x, n, group, ranges);
+void CompiledKernels::find_range(const T* x, std::size_t n, std::size_t group, Range* ranges,
+                                 std::size_t following) noexcept {
+  HighwayKernels::find_range(x, n, group, ranges, following);
 }
 
 template <Symmetry Rule, ScaleFormat S>
@@ -25,8 +26,8 @@ void CompiledKernels::find_parameters(const T* x, std::size_t n, std::size_t gro
 
 template <class F, class T>
 void CompiledKernels::encode_codes(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
-                                   std::uint8_t* codes) noexcept {
-  HighwayKernels::encode<F>(x, n, group, parameters, codes);
+                                   std::uint8_t* codes, std::size_t following) noexcept {
+  HighwayKernels::encode<F>(x, n, group, parameters, codes, following);
 }
 
 namespace {

@@ -26,7 +26,8 @@ using ScaleFormats = FormatList<F32, F16, BF16, E4M3, E5M2, E8M0>;
 /// bytes.
 struct CompiledKernels {
   template <Element T>
-  static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept;
+  static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges,
+                         std::size_t following = 0) noexcept;
 
   template <Symmetry Rule, ScaleFormat S>
   static void derive_parameters(const Range* ranges, std::size_t n, float format_max,
@@ -41,10 +42,10 @@ struct CompiledKernels {
 
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
-                     std::uint8_t* codes) noexcept {
+                     std::uint8_t* codes, std::size_t following = 0) noexcept {
     static_assert(CodeFormats::contains<F>,
                   "pare: pare::kernels holds pare's own formats only; link pare::pare instead");
-    encode_codes<F, T>(x, n, group, parameters, codes);
+    encode_codes<F, T>(x, n, group, parameters, codes, following);
   }
   template <Format F, Element T>
   static void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
@@ -97,7 +98,7 @@ struct CompiledKernels {
   /// The functions that the library defines behind those above.
   template <class F, class T>
   static void encode_codes(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
-                           std::uint8_t* codes) noexcept;
+                           std::uint8_t* codes, std::size_t following) noexcept;
   template <class F, class T>
   static void decode_codes(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,
                            const float* scales, const std::uint8_t* zero_points, T* out) noexcept;

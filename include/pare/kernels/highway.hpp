@@ -38,7 +38,7 @@ struct Codec {
 /// share them.
 template <class T>
 struct RangeTable {
-  using Function = void (*)(const T*, std::size_t, std::size_t, Range*);
+  using Function = void (*)(const T*, std::size_t, std::size_t, Range*, std::size_t);
   static constexpr Function entry[] = PARE_TARGET_TABLE(find_range<T>);
 };
 template <class S>
@@ -60,7 +60,7 @@ struct ScaleTable {
 template <class C>
 struct EncodeTable {
   using Function = void (*)(const typename C::element_type*, std::size_t, std::size_t, const BlockParameters*,
-                            std::uint8_t*);
+                            std::uint8_t*, std::size_t);
   static constexpr Function entry[] = PARE_TARGET_TABLE(encode<C>);
 };
 template <class C>
@@ -137,8 +137,9 @@ struct HadamardTable {
 /// bytes.
 struct HighwayKernels {
   template <Element T>
-  static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
-    dispatch::RangeTable<T>::entry[target_index()](x, n, group, ranges);
+  static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges,
+                         std::size_t following = 0) noexcept {
+    dispatch::RangeTable<T>::entry[target_index()](x, n, group, ranges, following);
   }
   template <Symmetry Rule, ScaleFormat S>
   static void derive_parameters(const Range* ranges, std::size_t n, float format_max,
@@ -157,8 +158,8 @@ struct HighwayKernels {
   }
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
-                     std::uint8_t* codes) noexcept {
-    dispatch::EncodeTable<dispatch::Codec<F, T>>::entry[target_index()](x, n, group, parameters, codes);
+                     std::uint8_t* codes, std::size_t following = 0) noexcept {
+    dispatch::EncodeTable<dispatch::Codec<F, T>>::entry[target_index()](x, n, group, parameters, codes, following);
   }
   template <Format F, Element T>
   static void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::size_t offset,

@@ -43,9 +43,11 @@ constexpr void write_code(std::uint8_t* codes, std::size_t index, std::uint32_t 
 /// A row of `n` values is divided into groups of `group` values, the last one maybe shorter. Pointers need no
 /// alignment; inputs and outputs do not overlap. Nothing here allocates.
 struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard, ReferenceLines {
-  /// The range of each group of x[0 .. n) into ranges[0 .. ceil(n / group)).
+  /// The range of each group of x[0 .. n) into ranges[0 .. ceil(n / group)). `following` values stand behind these in
+  /// memory and are read next: a kernel may fetch them.
   template <Element T>
-  static constexpr void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
+  static constexpr void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges,
+                                   [[maybe_unused]] std::size_t following = 0) noexcept {
     for (std::size_t begin = 0; begin < n; ++ranges) {
       const std::size_t end = n - begin > group ? begin + group : n;
       Range range;
@@ -94,9 +96,10 @@ struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard, ReferenceLi
   }
 
   /// The codes of x[0 .. n) as a bit stream of packed_bytes(n, F::bits) bytes; bits past the last code become 0.
+  /// `following` is as for find_range.
   template <Format F, Element T>
   static constexpr void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
-                               std::uint8_t* codes) noexcept {
+                               std::uint8_t* codes, [[maybe_unused]] std::size_t following = 0) noexcept {
     std::fill_n(codes, packed_bytes(n, F::bits), std::uint8_t{0});
     for (std::size_t i = 0; i < n; ++i)
       write_code<F::bits>(codes, i, quantize_value<F>(static_cast<float>(x[i]), parameters[i / group]));

@@ -23,7 +23,8 @@ namespace pare {
 template <class Arch>
 struct BasicXsimdKernels {
   template <Element T>
-  static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) noexcept {
+  static void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges,
+                         std::size_t /*following*/ = 0) noexcept {
     for (std::size_t begin = 0; begin < n; ++ranges) {
       const std::size_t end = n - begin > group ? begin + group : n;
       *ranges = range_of(x + begin, end - begin);
@@ -55,7 +56,7 @@ struct BasicXsimdKernels {
 
   template <Format F, Element T>
   static void encode(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
-                     std::uint8_t* codes) noexcept {
+                     std::uint8_t* codes, std::size_t /*following*/ = 0) noexcept {
     for_each_block(n, group, 0, [&](std::size_t begin, std::size_t count, auto&& for_each_part) {
       Block block;
       block.load(x + begin, count);

@@ -32,8 +32,8 @@ struct Range {
   }
 };
 
-/// What the parameters of a block are found for may pass F::max by this much, and signed integers of up to eight bits
-/// round to F::max still.
+/// By how much the values of a bounded block may pass F::max, once they are scaled: what does rounds to F::max in every
+/// format whose codes have signs.
 inline constexpr float bounded_by = 1.00390625f;
 
 /// How one block's values map to codes: code = round(x * inverse) + zero_point, value = (code - zero_point) * scale.

@@ -26,10 +26,10 @@ struct Options {
 template <class K>
 concept KernelBackend = requires(const float* x, float* y, std::size_t n, Range* ranges, BlockParameters* p,
                                  std::uint8_t* codes, const std::uint32_t* columns, const std::size_t* offsets) {
-  K::find_range(x, n, n, ranges);
+  K::find_range(x, n, n, ranges, n);
   K::template derive_parameters<Symmetric, F32>(ranges, n, *x, p);
   K::template decode_scales<F16>(codes, n, y);
-  K::template encode<Int<4>>(x, n, n, p, codes);
+  K::template encode<Int<4>>(x, n, n, p, codes, n);
   K::template decode<Int<4>>(codes, n, n, n, x, codes, y);
   K::copy_past_caches(codes, n, codes);
   K::flush_copies();
@@ -152,6 +152,13 @@ class ContiguousRows {
     value_type* p = row(task);
     for (std::size_t c = 0; c < matrix_.cols; ++c) p[c] = matrix_(r, c);
     return p;
+  }
+  /// How many values stand in memory behind column c of row r that are not in the caches yet, for all that is known.
+  [[nodiscard]] std::size_t following(std::size_t r, std::size_t c) const noexcept {
+    constexpr std::size_t cached = std::size_t{1} << 20;
+    const std::size_t row = matrix_.cols - c, rows = matrix_.rows - r - 1;
+    if (!in_place() || matrix_.rows * matrix_.cols <= cached / sizeof(T)) return 0;
+    return row + (matrix_.row_stride == matrix_.cols ? rows * matrix_.cols : 0);
   }
   /// Whether rows are written where they belong.
   [[nodiscard]] bool in_place() const noexcept { return scratch_.data() == nullptr; }

@@ -46,7 +46,8 @@ void quantize_block_row(ContiguousRows<const T>& rows, std::size_t task, std::si
       } else {
         for (std::size_t r = begin; r < end; ++r) {
           std::array<Range, window_blocks> more;
-          Kernels::find_range(rows.gather(task, r) + column, width, group, more.data());
+          Kernels::find_range(rows.gather(task, r) + column, width, group, more.data(),
+                              rows.following(r, column + width));
           for (std::size_t b = 0; b < blocks; ++b) ranges[b].merge(more[b]);
         }
       }
@@ -58,7 +59,8 @@ void quantize_block_row(ContiguousRows<const T>& rows, std::size_t task, std::si
     }
     for (std::size_t r = begin; r < end; ++r)
       Kernels::template encode<typename S::format_type>(rows.gather(task, r) + column, width, group, parameters.data(),
-                                                        out.row_codes(r) + packed_bytes(column, S::bits));
+                                                        out.row_codes(r) + packed_bytes(column, S::bits),
+                                                        rows.following(r, column + width));
     column += width;
     block += blocks;
   }
@@ -82,7 +84,7 @@ Result<void> quantize_per_tensor(MatrixView<const T> weights, PackedSpan<S> out,
   each_task([&](std::size_t task, std::size_t begin, std::size_t end) {
     for (std::size_t r = begin; r < end; ++r) {
       Range range;
-      Kernels::find_range(rows->gather(task, r), weights.cols, weights.cols, &range);
+      Kernels::find_range(rows->gather(task, r), weights.cols, weights.cols, &range, rows->following(r, weights.cols));
       ranges[task].merge(range);
     }
   });

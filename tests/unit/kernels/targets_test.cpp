@@ -79,6 +79,9 @@ bool same_values(const std::vector<T>& expected, std::vector<T> actual) {
 constexpr std::size_t lengths[] = {1, 7, 31, 32, 33, 64, 100, 128, 515, 1024};
 constexpr std::size_t groups[] = {1, 5, 32, 48, 64, 128, std::numeric_limits<std::size_t>::max()};
 
+/// As many values as kernels begin to fetch before they are read.
+constexpr std::size_t many = std::size_t{1} << 20;
+
 template <Format F>
 BlockParameters parameters_of(const Range& range) {
   if constexpr (UnsignedFormat<F>)
@@ -95,7 +98,7 @@ void expect_ranges() {
         const std::vector<T> x = as<T>(values(n, static_cast<unsigned>(n + group), specials));
         std::vector<Range> expected(ceil_div(n, group)), actual(expected.size());
         ReferenceKernels::find_range(x.data(), n, group, expected.data());
-        HighwayKernels::find_range(x.data(), n, group, actual.data());
+        HighwayKernels::find_range(x.data(), n, group, actual.data(), specials ? many : 0);
         for (std::size_t g = 0; g < expected.size(); ++g) {
           EXPECT_EQ(std::bit_cast<std::uint32_t>(expected[g].lowest), std::bit_cast<std::uint32_t>(actual[g].lowest));
           EXPECT_EQ(std::bit_cast<std::uint32_t>(expected[g].highest), std::bit_cast<std::uint32_t>(actual[g].highest));
@@ -213,7 +216,7 @@ void expect_codes() {
         for (const Range& range : ranges) parameters.push_back(parameters_of<F>(range));
         std::vector<std::uint8_t> expected(packed_bytes(n, F::bits)), actual(expected.size(), 0xaa);
         ReferenceKernels::encode<F>(x.data(), n, group, parameters.data(), expected.data());
-        HighwayKernels::encode<F>(x.data(), n, group, parameters.data(), actual.data());
+        HighwayKernels::encode<F>(x.data(), n, group, parameters.data(), actual.data(), specials ? many : 0);
         EXPECT_EQ(expected, actual) << F::name() << ", n " << n << ", group " << group;
       }
 }
@@ -223,6 +226,15 @@ TEST_P(OnTarget, EncodesTheBytesOfTheReference) {
     expect_codes<F, float>();
     expect_codes<F, Half>();
     expect_codes<F, BFloat16>();
+  });
+}
+
+TEST(Bounds, LeaveTheLargestCode) {
+  for_each_format(CodeFormats{}, []<class F>(std::type_identity<F>) {
+    if constexpr (!UnsignedFormat<F>) {
+      EXPECT_EQ(F::encode(F::max * bounded_by), F::encode(F::max)) << F::name();
+      EXPECT_EQ(F::encode(-F::max * bounded_by), F::encode(-F::max)) << F::name();
+    }
   });
 }
 

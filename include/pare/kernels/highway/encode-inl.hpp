@@ -100,14 +100,15 @@ struct Encoder<F> {
 /// `Signature` names the format and the element type: a dispatch table takes one template argument.
 template <class Signature>
 void encode(const typename Signature::element_type* x, std::size_t n, std::size_t group,
-            const BlockParameters* parameters, std::uint8_t* codes) {
+            const BlockParameters* parameters, std::uint8_t* codes, [[maybe_unused]] std::size_t following) {
   using F = typename Signature::format_type;
 #if PARE_VECTORS
+  const bool reads_ahead = prefetches<typename Signature::element_type>(following);
   if (group % block == 0 || group >= n) {
     std::size_t begin = 0;
 #if PARE_AVX512
     if constexpr (has_wide_encoder<F>) {
-      begin = encode_pairs<F>(x, n, group, parameters, codes);
+      begin = encode_pairs<F>(x, n, group, parameters, codes, reads_ahead);
       parameters += begin / group;
     }
 #endif
@@ -118,7 +119,7 @@ void encode(const typename Signature::element_type* x, std::size_t n, std::size_
         const Floats inverse = hn::Set(floats, parameters->inverse);
         for (; end - begin >= block; begin += block) {
           HWY_ALIGN std::uint8_t bytes[block];
-          prefetch_weights<1>(x + begin, block);
+          if (reads_ahead) prefetch_window<block>(x + begin);
           std::uint8_t* const packed = codes + begin / 8 * F::bits;
           std::uint8_t* const unpacked = F::bits == 8 ? packed : bytes;
           for (std::size_t j = 0; j < block; j += lanes)

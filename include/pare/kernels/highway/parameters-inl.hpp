@@ -208,7 +208,7 @@ void find_parameters(const typename Signature::element_type* x, std::size_t n, s
   for (; begin < n; ++g) {
     const std::size_t count = n - begin < group ? n - begin : group;
     Range range;
-    find_range(x + begin, count, count, &range);
+    find_range(x + begin, count, count, &range, 0);
     parameters[g] = Rule::template parameters<S>(range, format_max);
     ReferenceKernels::store_parameters<Rule, S>(parameters[g], g, scales, zero_points);
     begin += count;

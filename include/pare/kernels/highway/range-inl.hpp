@@ -6,13 +6,33 @@ namespace HWY_NAMESPACE {
 
 #if PARE_VECTORS
 
-/// Quantizing reads weights twice, a few kilobytes at a time, which stay in the first-level cache. Either pass fetches
-/// every other line of what comes next, so that memory is never idle.
-template <std::size_t Parity, class T>
-HWY_INLINE void prefetch_weights(const T* x, std::size_t n) {
+/// Quantizing reads weights twice, a few kilobytes at a time, which stay in the first-level cache. The search of ranges
+/// fetches what comes next into it.
+template <class T>
+HWY_INLINE void prefetch_next(const T* x, std::size_t n) {
   constexpr std::size_t distance = 4096, line = 64;
-  for (std::size_t i = Parity * line; i < n * sizeof(T); i += 2 * line)
+  for (std::size_t i = 0; i < n * sizeof(T); i += line)
     hwy::Prefetch(reinterpret_cast<const std::uint8_t*>(x) + distance + i);
+}
+
+/// What is fetched from memory long before it is read, in bytes.
+inline constexpr std::uintptr_t prefetch_bytes = 65536;
+
+/// Whether that is there behind values which so many follow.
+template <class T>
+HWY_INLINE bool prefetches(std::size_t following) {
+  return following >= 2 * prefetch_bytes / sizeof(T);
+}
+
+/// Reading N values fetches as many from memory for later: where it has come to some share of a window, a line at that
+/// share of each part of the next window. Memory gives much more from several places at once than from one.
+template <std::size_t N, class T>
+HWY_INLINE void prefetch_window(const T* x) {
+  constexpr std::uintptr_t window = prefetch_bytes, line = 64, parts = N * sizeof(T) < line ? 1 : N * sizeof(T) / line;
+  const std::uintptr_t at = reinterpret_cast<std::uintptr_t>(x) % window;
+  const auto* const to = reinterpret_cast<const std::uint8_t*>(x) + (window - at + at / parts);
+#pragma GCC unroll 4
+  for (std::uintptr_t part = 0; part < parts; ++part) __builtin_prefetch(to + part * (window / parts), 0, 2);
 }
 
 /// The combination of all lanes of v[i] in lane i.
@@ -42,7 +62,7 @@ HWY_NOINLINE bool find_limits(const T* x, std::size_t group, Limits& limits) {
   Floats lowest[lanes], highest[lanes], nothing = hn::Zero(floats);
 #pragma GCC unroll 16
   for (std::size_t g = 0; g < lanes; ++g) {
-    prefetch_weights<0>(x + g * group, group);
+    prefetch_next(x + g * group, group);
     Floats low = load(x + g * group), high = low;
     Floats none = hn::Mul(low, hn::Zero(floats));
     for (std::size_t i = lanes; i < group; i += lanes) {
@@ -73,7 +93,7 @@ HWY_NOINLINE bool find_magnitudes(const T* x, std::size_t group, Limits& limits)
   Floats largest[lanes];
 #pragma GCC unroll 16
   for (std::size_t g = 0; g < lanes; ++g) {
-    prefetch_weights<0>(x + g * group, group);
+    prefetch_next(x + g * group, group);
     Ints most = hn::BitCast(ints, hn::Abs(load(x + g * group)));
     for (std::size_t i = lanes; i < group; i += lanes)
       most = hn::Max(most, hn::BitCast(ints, hn::Abs(load(x + g * group + i))));
@@ -101,8 +121,9 @@ HWY_INLINE bool find_ranges(const T* x, std::size_t group, Range* ranges) {
 #endif
 
 template <class T>
-void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) {
+void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges, [[maybe_unused]] std::size_t following) {
 #if PARE_VECTORS
+  const bool reads_ahead = prefetches<T>(following);
   std::size_t begin = 0;
   if (group % lanes == 0 && group <= n / lanes) {
     for (; n - begin >= lanes * group && find_ranges(x + begin, group, ranges); begin += lanes * group) ranges += lanes;
@@ -116,6 +137,8 @@ void find_range(const T* x, std::size_t n, std::size_t group, Range* ranges) {
     if (end - i >= 4 * lanes) {
       Floats low[4] = {zero, zero, zero, zero}, high[4] = {zero, zero, zero, zero}, none[4] = {zero, zero, zero, zero};
       for (; end - i >= 4 * lanes; i += 4 * lanes) {
+        prefetch_next(x + i, 4 * lanes);
+        if (reads_ahead) prefetch_window<4 * lanes>(x + i);
 #pragma GCC unroll 4
         for (std::size_t j = 0; j < 4; ++j) {
           const Floats v = load(x + i + j * lanes);

@@ -61,7 +61,8 @@ struct WideEncoder<F, Bounded> {
 
   /// 128 / 2^mantissa codes of a value's magnitude, and what codes() takes off again; less 2^15 for a sign.
   HWY_INLINE __m512i steps(Floats x) const {
-    const Floats scaled = smaller_magnitude(hn::Mul(x, inverse), hn::Set(floats, F::max));
+    Floats scaled = hn::Mul(x, inverse);
+    if constexpr (!Bounded) scaled = smaller_magnitude(scaled, hn::Set(floats, F::max));
     const Floats power =
         larger_magnitude(hn::And(scaled, float_of(set(0xff800000u))),
                          hn::Set(floats, detail::bits_float(static_cast<std::uint32_t>(least_exponent) << 23)));
@@ -173,8 +174,8 @@ HWY_INLINE void pack_pair(__m512i codes, std::uint8_t* packed) {
 /// Encodes a pair of blocks.
 template <class F, bool Bounded, class T>
 HWY_INLINE void encode_pair(const WideEncoder<F, Bounded>& first, const WideEncoder<F, Bounded>& second, const T* x,
-                            std::uint8_t* codes) {
-  prefetch_weights<1>(x, pair);
+                            std::uint8_t* codes, bool reads_ahead) {
+  if (reads_ahead) prefetch_window<pair>(x);
   pack_pair<F>(
       WideEncoder<F, Bounded>::codes(first(load(x), load(x + lanes)), second(load(x + 2 * lanes), load(x + 3 * lanes))),
       codes);
@@ -183,10 +184,10 @@ HWY_INLINE void encode_pair(const WideEncoder<F, Bounded>& first, const WideEnco
 /// Encodes the pairs of blocks of n values of one group, and returns how many values.
 template <class F, bool Bounded, class T>
 HWY_INLINE std::size_t encode_pairs_of_group(const T* x, std::size_t n, const BlockParameters& parameters,
-                                             std::uint8_t* codes) {
+                                             std::uint8_t* codes, bool reads_ahead) {
   const WideEncoder<F, Bounded> encoder(parameters);
   std::size_t i = 0;
-  for (; n - i >= pair; i += pair) encode_pair<F>(encoder, encoder, x + i, codes + i / 8 * F::bits);
+  for (; n - i >= pair; i += pair) encode_pair<F>(encoder, encoder, x + i, codes + i / 8 * F::bits, reads_ahead);
   return i;
 }
 
@@ -199,9 +200,9 @@ inline constexpr bool has_wide_encoder<F> = TableParts<F>::factor != 0.0f;
 /// parameters of their own, and those before the first group with a value that is not finite.
 template <class F, class T>
 HWY_INLINE std::size_t encode_pairs(const T* x, std::size_t n, std::size_t group, const BlockParameters* parameters,
-                                    std::uint8_t* codes) {
+                                    std::uint8_t* codes, bool reads_ahead) {
   constexpr std::size_t pair_bytes = pair / 8 * F::bits;
-  // Small floats are limited where they lose their signs, for nothing.
+  // Small floats have shared exponents here, which bound few groups.
   constexpr bool reads_bounds = !MinifloatFormat<F>;
   if (group == block) {
     const std::size_t pairs = n / pair;
@@ -209,10 +210,10 @@ HWY_INLINE std::size_t encode_pairs(const T* x, std::size_t n, std::size_t group
       const BlockParameters &first = parameters[0], &second = parameters[1];
       if (reads_bounds && (first.bounded & second.bounded)) {
         using Encoder = WideEncoder<F, reads_bounds>;
-        encode_pair<F>(Encoder(first), Encoder(second), x, codes);
+        encode_pair<F>(Encoder(first), Encoder(second), x, codes, reads_ahead);
       } else if (first.finite & second.finite) {
         using Encoder = WideEncoder<F, false>;
-        encode_pair<F>(Encoder(first), Encoder(second), x, codes);
+        encode_pair<F>(Encoder(first), Encoder(second), x, codes, reads_ahead);
       } else {
         return i * pair;
       }
@@ -224,9 +225,8 @@ HWY_INLINE std::size_t encode_pairs(const T* x, std::size_t n, std::size_t group
   for (; n - begin >= pair && parameters->finite; ++parameters) {
     const std::size_t count = n - begin < group ? n - begin : group;
     std::uint8_t* const to = codes + begin / 8 * F::bits;
-    begin += reads_bounds && parameters->bounded
-                 ? encode_pairs_of_group<F, reads_bounds>(x + begin, count, *parameters, to)
-                 : encode_pairs_of_group<F, false>(x + begin, count, *parameters, to);
+    begin += parameters->bounded ? encode_pairs_of_group<F, true>(x + begin, count, *parameters, to, reads_ahead)
+                                 : encode_pairs_of_group<F, false>(x + begin, count, *parameters, to, reads_ahead);
   }
   return begin;
 }
