@@ -114,7 +114,8 @@ void conversions(const Matrices& cache, const Matrices& memory) {
 /// Prepared weights of `rows` rows, `x` and where their product goes.
 template <class S>
 std::function<void()> product(std::size_t rows, MatrixView<const float> weights, MatrixView<const float> x,
-                              const pare::Options& options = {}) {
+                              const pare::Options& options = {},
+                              pare::ActivationScales scales = pare::ActivationScales::per_group) {
   // The same rows again and again, so that what comes from memory need not be there as floats.
   auto packed = value(pare::PackedTensor<S>::allocate({rows, columns}));
   const pare::PackedSpan<S> all = packed.view();
@@ -125,8 +126,14 @@ std::function<void()> product(std::size_t rows, MatrixView<const float> weights,
   }
   const auto prepared = std::make_shared<pare::PreparedTensor<S>>(value(pare::prepare(packed)));
   const auto y = std::make_shared<std::vector<float>>(x.rows * rows);
-  return [=] { expect(pare::matmul(*prepared, x, MatrixView<float>(y->data(), x.rows, rows), options)); };
+  return [=] { expect(pare::matmul(*prepared, x, MatrixView<float>(y->data(), x.rows, rows), options, scales)); };
 }
+
+/// The schemes of the products of many rows.
+using Many = pare::SchemeList<catalog::Int4Group32, catalog::Int4Group128, catalog::Int8Group32, catalog::Int8Channel>;
+
+/// What a scheme is called where rows of activations have one scale, as those of the peers that reach most.
+std::string with_rows(std::string_view scheme) { return std::string(scheme) + ", a scale for each row"; }
 
 double billions(std::size_t m, std::size_t n) { return 2e-9 * static_cast<double>(m * n * columns); }
 
@@ -135,12 +142,11 @@ void products(MatrixView<const float> weights, MatrixView<const float> x) {
   if (limits::has_vnni()) {
     Goals many("product of 128 rows", "GFLOP/s", 0.85);
     many.add("VNNI alone", 1e-9 * limits::multiply_bytes_vnni(), [] { limits::multiply_bytes_vnni(); });
-    many.add(pare::name<catalog::Int4Group32>(), billions(x.rows, columns),
-             product<catalog::Int4Group32>(columns, weights, x));
-    many.add(pare::name<catalog::Int4Group128>(), billions(x.rows, columns),
-             product<catalog::Int4Group128>(columns, weights, x));
-    many.add(pare::name<catalog::Int8Group32>(), billions(x.rows, columns),
-             product<catalog::Int8Group32>(columns, weights, x));
+    Many::for_each([&]<class S>(std::type_identity<S>) {
+      many.add(pare::name<S>(), billions(x.rows, columns), product<S>(columns, weights, x));
+      many.add(with_rows(pare::name<S>()), billions(x.rows, columns),
+               product<S>(columns, weights, x, {}, pare::ActivationScales::per_row));
+    });
     many.print();
   }
   using Int4 = catalog::Int4Group32F16;
@@ -157,6 +163,8 @@ void products(MatrixView<const float> weights, MatrixView<const float> x) {
     Goals cache("product of one row, weights in cache", "GFLOP/s", 0.51);  // 500 of 978 where the goals were set
     cache.add("VNNI alone", 1e-9 * limits::multiply_bytes_vnni(), [] { limits::multiply_bytes_vnni(); });
     cache.add(pare::name<Int4>(), billions(1, 256), product<Int4>(256, weights, row));
+    cache.add(with_rows(pare::name<Int4>()), billions(1, 256),
+              product<Int4>(256, weights, row, {}, pare::ActivationScales::per_row));
     cache.print();
   }
 }

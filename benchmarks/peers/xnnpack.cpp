@@ -73,7 +73,8 @@ void compare_product(pare::MatrixView<const float> weights, pare::MatrixView<con
   const auto prepared = std::make_shared<pare::PreparedTensor<Int4Group32BF16>>(value(pare::prepare(packed)));
   const auto y = std::make_shared<std::vector<float>>(x.rows * weights.rows);
   const auto ours = [=] {
-    expect(pare::matmul(*prepared, x, pare::MatrixView<float>(y->data(), x.rows, weights.rows)));
+    expect(pare::matmul(*prepared, x, pare::MatrixView<float>(y->data(), x.rows, weights.rows), {},
+                        pare::ActivationScales::per_row));
   };
   theirs->run();
   ours();

@@ -21,8 +21,8 @@ struct PreparedMatrix::Concept {
   virtual ~Concept() = default;
   [[nodiscard]] virtual pare::Shape shape() const = 0;
   [[nodiscard]] virtual std::size_t bytes() const = 0;
-  virtual Result<void> matmul(pare::MatrixView<const float> x, pare::MatrixView<float> y,
-                              const pare::Options& options) const = 0;
+  virtual Result<void> matmul(pare::MatrixView<const float> x, pare::MatrixView<float> y, const pare::Options& options,
+                              pare::ActivationScales scales) const = 0;
 };
 
 namespace {
@@ -52,9 +52,9 @@ class Model final : public PreparedMatrix::Concept {
   explicit Model(Prepared weights) : weights_(std::move(weights)) {}
   [[nodiscard]] pare::Shape shape() const override { return weights_.shape(); }
   [[nodiscard]] std::size_t bytes() const override { return weights_.bytes(); }
-  Result<void> matmul(pare::MatrixView<const float> x, pare::MatrixView<float> y,
-                      const pare::Options& options) const override {
-    return pare::matmul(weights_, x, y, options);
+  Result<void> matmul(pare::MatrixView<const float> x, pare::MatrixView<float> y, const pare::Options& options,
+                      pare::ActivationScales scales) const override {
+    return pare::matmul(weights_, x, y, options, scales);
   }
 
  private:
@@ -79,7 +79,8 @@ bool PreparedMatrix::takes(std::string_view scheme) {
   return answer && *answer;
 }
 
-Result<PreparedMatrix> PreparedMatrix::prepare(const PackedMatrix& packed, const pare::Options& options) {
+Result<PreparedMatrix> PreparedMatrix::prepare(const PackedMatrix& packed, const pare::Options& options,
+                                               pare::ActivationScales scales) {
   return pare::with_scheme(packed.scheme(), [&]<class S>(std::type_identity<S>) -> Result<PreparedMatrix> {
     if constexpr (pare::PreparableScheme<S>) {
       const auto view = pare::PackedView<S>::over(packed.shape(), as_codes(packed.codes()), as_codes(packed.scales()),
@@ -87,17 +88,18 @@ Result<PreparedMatrix> PreparedMatrix::prepare(const PackedMatrix& packed, const
       if (!view) return view.error();
       auto tensor = pare::prepare<S>(*view, in_huge_pages(options));
       if (!tensor) return std::move(tensor).error();
-      return PreparedMatrix(std::make_shared<Model<pare::PreparedTensor<S>>>(*std::move(tensor)));
+      return PreparedMatrix(std::make_shared<Model<pare::PreparedTensor<S>>>(*std::move(tensor)), scales);
     } else {
       return Error{ErrorCode::unsupported, fmt::format("{} cannot be prepared", packed.scheme())};
     }
   });
 }
 
-Result<PreparedMatrix> PreparedMatrix::prepare(const pare::CodedMatrix& codes, const pare::Options& options) {
+Result<PreparedMatrix> PreparedMatrix::prepare(const pare::CodedMatrix& codes, const pare::Options& options,
+                                               pare::ActivationScales scales) {
   auto matrix = pare::prepare(codes, in_huge_pages(options));
   if (!matrix) return std::move(matrix).error();
-  return PreparedMatrix(std::make_shared<Model<pare::PreparedMatrix>>(*std::move(matrix)));
+  return PreparedMatrix(std::make_shared<Model<pare::PreparedMatrix>>(*std::move(matrix)), scales);
 }
 
 pare::Shape PreparedMatrix::shape() const { return self_->shape(); }
@@ -105,7 +107,7 @@ std::size_t PreparedMatrix::bytes() const { return self_->bytes(); }
 
 Result<void> PreparedMatrix::matmul(pare::MatrixView<const float> x, pare::MatrixView<float> y,
                                     const pare::Options& options) const {
-  return self_->matmul(x, y, options);
+  return self_->matmul(x, y, options, scales_);
 }
 
 }  // namespace io

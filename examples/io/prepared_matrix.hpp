@@ -9,6 +9,7 @@
 #include "pare/core/executor.hpp"
 #include "pare/core/result.hpp"
 #include "pare/layouts/layouts.hpp"
+#include "pare/tensor/prepared_product.hpp"
 
 namespace io {
 
@@ -19,10 +20,13 @@ class PreparedMatrix {
   /// Whether prepare() takes matrices of this scheme of the catalog.
   static bool takes(std::string_view scheme);
 
-  /// Repacks a matrix, which is needed no more. Errors: unsupported where takes() is false, out of memory.
-  static pare::Result<PreparedMatrix> prepare(const PackedMatrix& packed, const pare::Options& options = {});
+  /// Repacks a matrix, which is needed no more, for products whose activations have such scales. Errors: unsupported
+  /// where takes() is false, out of memory.
+  static pare::Result<PreparedMatrix> prepare(const PackedMatrix& packed, const pare::Options& options = {},
+                                              pare::ActivationScales scales = pare::ActivationScales::per_group);
   /// The same for codes of any layout. Errors: those of pare::prepare.
-  static pare::Result<PreparedMatrix> prepare(const pare::CodedMatrix& codes, const pare::Options& options = {});
+  static pare::Result<PreparedMatrix> prepare(const pare::CodedMatrix& codes, const pare::Options& options = {},
+                                              pare::ActivationScales scales = pare::ActivationScales::per_group);
 
   [[nodiscard]] pare::Shape shape() const;
   /// The bytes that a product reads of the weights.
@@ -35,8 +39,10 @@ class PreparedMatrix {
   struct Concept;  // one per scheme that can be prepared
 
  private:
-  explicit PreparedMatrix(std::shared_ptr<const Concept> self) : self_(std::move(self)) {}
+  PreparedMatrix(std::shared_ptr<const Concept> self, pare::ActivationScales scales)
+      : self_(std::move(self)), scales_(scales) {}
   std::shared_ptr<const Concept> self_;
+  pare::ActivationScales scales_;
 };
 
 }  // namespace io

@@ -70,8 +70,8 @@ void add_activations(CLI::App* command, llama::Activations& activations) {
             activations = static_cast<llama::Activations>(std::ranges::find(names, name) - std::begin(names));
           },
           fmt::format(
-              "What packed layers are multiplied with: int8, which is fast (and takes the head to {}), or float, "
-              "which is near to the dequantized model",
+              "What packed layers are multiplied with: int8, which is fast (and takes the head to {}), int8-row, "
+              "the same with one scale for each token, or float, which is near to the dequantized model",
               llama::prepared_head_scheme))
       ->check(CLI::IsMember(std::vector<std::string>(std::begin(names), std::end(names))))
       ->default_str(std::string(names[static_cast<std::size_t>(activations)]));

@@ -26,8 +26,9 @@ Result<Model> Model::load(WeightFiles files, const Loading& loading) {
   Model loaded(std::move(files), *std::move(config));
   for (std::size_t layer = 0; layer < loaded.config_.layers; ++layer) {
     auto block = load_block(loaded.files_, loaded.config_, layer, [&](const ExpectedTensor& expected) {
-      return loading.activations == Activations::int8 ? load_prepared(loaded.files_, expected, loading.executor)
-                                                      : load_linear(loaded.files_, expected);
+      return loading.activations == Activations::floats
+                 ? load_linear(loaded.files_, expected)
+                 : load_prepared(loaded.files_, expected, loading.activations, loading.executor);
     });
     if (!block) return std::move(block).error();
     loaded.blocks_.push_back(*std::move(block));
@@ -35,8 +36,13 @@ Result<Model> Model::load(WeightFiles files, const Loading& loading) {
   auto ends = load_ends(loaded.files_, loaded.config_);
   if (!ends) return std::move(ends).error();
   loaded.ends_ = *std::move(ends);
-  if (loaded.activations() == Activations::int8)
-    if (auto done = prepare_head(loaded.ends_, loaded.files_, loading.executor); !done) return std::move(done).error();
+  const auto prepared = [](const Linear& linear) { return linear.prepared() != nullptr; };
+  if (std::ranges::none_of(loaded.blocks_,
+                           [&](const Block& block) { return std::ranges::any_of(block.linears, prepared); }))
+    return loaded;
+  loaded.activations_ = loading.activations;
+  if (auto done = prepare_head(loaded.ends_, loaded.files_, loading.activations, loading.executor); !done)
+    return std::move(done).error();
   return loaded;
 }
 
@@ -45,13 +51,6 @@ std::size_t Model::weight_bytes() const noexcept {
   for (const Block& block : blocks_)
     for (const Linear& linear : block.linears) bytes += linear.bytes();
   return bytes;
-}
-
-Activations Model::activations() const noexcept {
-  const auto prepared = [](const Linear& linear) { return linear.prepared() != nullptr; };
-  const bool any =
-      std::ranges::any_of(blocks_, [&](const Block& block) { return std::ranges::any_of(block.linears, prepared); });
-  return any ? Activations::int8 : Activations::floats;
 }
 
 Result<void> embed(const FloatMatrix& embedding, std::span<const std::int32_t> tokens, MatrixView<float> x) {

@@ -19,8 +19,8 @@ namespace llama {
 
 /// How a model is loaded.
 struct Loading {
-  /// With int8, packed layers are prepared once, in memory of the size of their codes; where there are any, so is the
-  /// head, as prepare_head() says. Layers of floats in the blocks stay so.
+  /// But with floats, packed layers are prepared once, in memory of the size of their codes; where there are any, so is
+  /// the head, as prepare_head() says. Layers of floats in the blocks stay so.
   Activations activations = Activations::floats;
   pare::Executor executor = pare::serial;
 };
@@ -39,8 +39,8 @@ class Model {
   [[nodiscard]] const Ends& ends() const noexcept { return ends_; }
   /// The bytes of weights that the products of one token read, the head's included.
   [[nodiscard]] std::size_t weight_bytes() const noexcept;
-  /// Whether some layers take eight-bit activations.
-  [[nodiscard]] Activations activations() const noexcept;
+  /// What was asked for, or floats where no layer of the blocks takes eight-bit activations.
+  [[nodiscard]] Activations activations() const noexcept { return activations_; }
 
  private:
   Model(WeightFiles files, Config config) : files_(std::move(files)), config_(std::move(config)) {}
@@ -48,6 +48,7 @@ class Model {
   WeightFiles files_;
   Config config_;
   std::vector<Block> blocks_;
+  Activations activations_ = Activations::floats;
   Ends ends_;
 };
 

@@ -147,15 +147,25 @@ struct PreparedWeights {
   std::uint8_t zero = 0;  ///< where there is neither of them: the integer of the value 0, within 128 of any other
 };
 
+/// Integers of rows of at most so many columns are summed exactly in 32 bits: 65536 * 255 * 127 < 2^31.
+inline constexpr std::size_t most_exact_columns = 65536;
+/// Where they are, several rows of activations are in groups of so many columns.
+inline constexpr std::size_t exact_group = 64;
+
 /// At most prepared_batch rows of activations as eight-bit integers: value = code * scale. Group g of row r has its
-/// codes from codes[(g * rows + r) * columns of a group] on, its scale and offset at [g * rows + r].
+/// codes from codes[(g * rows + r) * columns of a group] on, its scale at [g * scale_step + r] and its offset at
+/// [g * offset_step + r].
 struct QuantizedActivations {
   std::int8_t* codes = nullptr;
   float* scales = nullptr;
   std::int32_t* offsets =
       nullptr;  ///< the sum of the group's codes * -zero of the weights, * -1 where they have zero points or minimums
   std::size_t rows = 0;
-  bool has_halves = false;  ///< for Group16Codes: half h of a group has an offset of its own, at [(2g + h) * rows + r]
+  std::size_t scale_step = 0;   ///< `rows`; 0 where a row has one scale
+  std::size_t offset_step = 0;  ///< `rows`; 0 where products of a whole row are summed as integers: one scale then, for
+                                ///< weights that share theirs, and exact_group columns in a group of several rows
+  bool has_halves = false;      ///< for Group16Codes: half h of a group has an offset of its own, at
+                                ///< [(2g + h) * offset_step + r]
 };
 
 }  // namespace pare

@@ -14,33 +14,46 @@ namespace pare {
 /// The scalar definition of products of prepared weights with activations in eight bits.
 struct ReferencePreparedProducts {
   /// Rows of x, `cols` values each and `x_stride` floats apart, as eight-bit integers: in each group the scale is
-  /// max|x| / 127 and the code round(x / scale) to nearest even, its quotient taken as a product with 1 / scale. Groups
-  /// are whole units of columns; columns past the last count as zeros. Where the scale would be below the smallest
-  /// normal float, it and the codes are 0; where a value of the group is not finite, the scale is NaN and the codes are
-  /// 0. Writes the first `rows` rows of `out`, whose offsets, of groups or of their halves, are those of weights whose
-  /// zero stands at `offset`.
+  /// max|x| / 127 and the code round(x / scale) to nearest even, its quotient taken as a product with 1 / scale; where
+  /// a row has one scale, max|x| is that of the row. Groups are whole units of columns; columns past the last count as
+  /// zeros. Where the scale would be below the smallest normal float, it and the codes are 0; where a value is not
+  /// finite, its scale is NaN and the codes are 0. Writes the first `rows` rows of `out`, whose offsets, of groups, of
+  /// their halves or of rows, are those of weights whose zero stands at `offset`.
   static void quantize_activations(const float* x, std::size_t rows, std::size_t x_stride, std::size_t cols,
                                    std::size_t group, std::int32_t offset, const QuantizedActivations& out) noexcept {
-    for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float* row = x + r * x_stride;
+      if (out.offset_step == 0) out.offsets[r] = 0;
+      if (out.scale_step == 0) out.scales[r] = activation_scale(largest_magnitude(row, cols));
       for (std::size_t begin = 0, g = 0; begin < cols; begin += group, ++g) {
-        const float* values = x + r * x_stride + begin;
         const std::size_t count = std::min(group, cols - begin);
-        std::uint32_t magnitude = 0;
-        for (std::size_t c = 0; c < count; ++c)
-          magnitude = std::max(magnitude, detail::float_bits(values[c]) & ~detail::sign_mask);
-        const float scale = activation_scale(magnitude), inverse = activation_inverse(scale);
-        out.scales[g * out.rows + r] = scale;
-        const std::size_t sections = out.has_halves ? 2 : 1, columns = group / sections;
-        for (std::size_t s = 0; s < sections; ++s) {
-          std::int32_t sum = 0;
-          for (std::size_t c = s * columns; c < (s + 1) * columns; ++c) {
-            const std::int32_t code = inverse != 0.0f && c < count ? round_to_int(values[c] * inverse) : 0;
-            out.codes[(g * out.rows + r) * group + c] = static_cast<std::int8_t>(code);
-            sum += code;
-          }
-          out.offsets[(g * sections + s) * out.rows + r] = -offset * sum;
-        }
+        float& scale = out.scales[g * out.scale_step + r];
+        if (out.scale_step != 0) scale = activation_scale(largest_magnitude(row + begin, count));
+        encode_activations(row + begin, count, group, activation_inverse(scale), offset, g, r, out);
       }
+    }
+  }
+  /// Group g of row r of `out`: its codes and offsets, where `count` values are multiplied by `inverse`.
+  static void encode_activations(const float* values, std::size_t count, std::size_t group, float inverse,
+                                 std::int32_t offset, std::size_t g, std::size_t r,
+                                 const QuantizedActivations& out) noexcept {
+    const std::size_t sections = out.has_halves ? 2 : 1, columns = group / sections;
+    for (std::size_t s = 0; s < sections; ++s) {
+      std::int32_t sum = 0;
+      for (std::size_t c = s * columns; c < (s + 1) * columns; ++c) {
+        const std::int32_t code = inverse != 0.0f && c < count ? round_to_int(values[c] * inverse) : 0;
+        out.codes[(g * out.rows + r) * group + c] = static_cast<std::int8_t>(code);
+        sum += code;
+      }
+      std::int32_t& to = out.offsets[(g * sections + s) * out.offset_step + r];
+      to = (out.offset_step == 0 ? to : 0) - offset * sum;
+    }
+  }
+  /// The bits of the largest magnitude of n values, which order as integers do.
+  static std::uint32_t largest_magnitude(const float* values, std::size_t n) noexcept {
+    std::uint32_t largest = 0;
+    for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, detail::float_bits(values[i]) & ~detail::sign_mask);
+    return largest;
   }
   /// The scale of a group whose largest magnitude has these bits.
   static constexpr float activation_scale(std::uint32_t magnitude) noexcept {
@@ -57,9 +70,11 @@ struct ReferencePreparedProducts {
   /// For each group the products of the codes with the weights' integers are summed exactly; the sum less its offset,
   /// rounded to float and multiplied by the weights' scale, joins y by a fused multiply-add with the activations'
   /// scale, in the order of the groups, from +0. Minimums join the product by a fused multiply-add with the offset,
-  /// which is not in the sum then. Columns that Sparse24Codes do not keep add nothing: the sums are those of weights
-  /// that hold a 0 there. Of Group16Codes the halves of a group are such groups, one after the other, that share the
-  /// activations' scale.
+  /// which is not in the sum then. Where a row of activations has one scale, the rounded sums join y by a fused
+  /// multiply-add with the weights' scale, offsets by one with the minimum, and y is multiplied by the activations'
+  /// scale at the end; where it also has one offset, all groups count as one. Columns that Sparse24Codes do not keep
+  /// add nothing: the sums are those of weights that hold a 0 there. Of Group16Codes the halves of a group are such
+  /// groups, one after the other, that share the activations' scale.
   template <class Codes>
   static void multiply_prepared(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x,
                                 float* y, std::size_t y_stride) noexcept {
@@ -69,6 +84,7 @@ struct ReferencePreparedProducts {
       for (std::size_t j = 0; j < outputs; ++j) {
         const std::size_t block = j / prepared_rows, row = j % prepared_rows;
         float total = 0.0f;
+        std::int32_t sum = 0;
         for (std::size_t section = 0; section < weights.groups * sections; ++section) {
           const std::size_t g = section / sections, first = section % sections * columns;
           const std::uint8_t* codes = weights.codes + block * weights.code_stride + g * group_bytes;
@@ -76,10 +92,12 @@ struct ReferencePreparedProducts {
               weights.zero_points == nullptr
                   ? nullptr
                   : weights.zero_points + block * weights.zero_point_stride + g * weights.zero_point_step + row;
-          std::int32_t sum = 0;
-          const std::int32_t offset = x.offsets[section * x.rows + i];
-          if (!is_sparse24<Codes> && weights.minimums == nullptr)
-            sum = offset * (zero_point == nullptr ? 1 : *zero_point);
+          const std::int32_t offset = x.offsets[section * x.offset_step + i];
+          const bool begins = x.offset_step != 0 || section == 0;
+          if (begins)
+            sum = is_sparse24<Codes> || weights.minimums != nullptr
+                      ? 0
+                      : offset * (zero_point == nullptr ? 1 : *zero_point);
           for (std::size_t u = 0; u < weights.units; ++u) {
             const std::uint8_t* unit = codes + u * prepared_unit_bytes<Codes>;
             const std::int8_t* x_codes = x.codes + ((g * x.rows + i) * weights.units + u) * prepared_unit;
@@ -90,16 +108,19 @@ struct ReferencePreparedProducts {
               for (std::size_t c = first; c < first + columns; ++c)
                 sum += prepared_integer<Codes>(unit, row, c) * x_codes[c];
           }
+          const bool ends = x.offset_step != 0 || g + 1 == weights.groups;
+          if (!ends) continue;
           const float scale = prepared_scale(weights, block * weights.scale_stride + section * weights.scale_step, row);
-          float products = static_cast<float>(sum) * scale;
-          if (weights.minimums != nullptr)
-            products = std::fma(
-                static_cast<float>(offset),
-                prepared_minimum(weights, block * weights.minimum_stride + section * weights.minimum_step, row),
-                products);
-          total = std::fma(products, x.scales[g * x.rows + i], total);
+          const auto add_minimum = [&](float to) {
+            if (weights.minimums == nullptr) return to;
+            const std::size_t at = block * weights.minimum_stride + section * weights.minimum_step;
+            return std::fma(static_cast<float>(offset), prepared_minimum(weights, at, row), to);
+          };
+          total = x.scale_step == 0
+                      ? add_minimum(std::fma(static_cast<float>(sum), scale, total))
+                      : std::fma(add_minimum(static_cast<float>(sum) * scale), x.scales[g * x.scale_step + i], total);
         }
-        y[i * y_stride + j] = total;
+        y[i * y_stride + j] = x.scale_step == 0 ? total * x.scales[i] : total;
       }
   }
 

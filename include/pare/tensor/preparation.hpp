@@ -65,19 +65,28 @@ Result<void> check_prepared(const PackedView<S>& packed) {
   return {};
 }
 
-/// Rows of activations as integers, in batches of prepared_batch rows, in one allocation. Groups have an offset, or one
-/// for each half.
+/// How rows of activations are divided: into groups of columns, with scales and offsets for each, for each half of one
+/// or for whole rows.
+struct ActivationGroups {
+  std::size_t groups = 0, columns = 0;
+  bool has_halves = false, one_scale = false, one_offset = false;
+
+  [[nodiscard]] std::size_t scales() const noexcept { return one_scale ? 1 : groups; }
+  [[nodiscard]] std::size_t offsets() const noexcept { return one_offset ? 1 : groups * (has_halves ? 2 : 1); }
+};
+
+/// Rows of activations as integers, in batches of prepared_batch rows, in one allocation.
 class ActivationBatches {
  public:
-  static Result<ActivationBatches> allocate(std::size_t rows, std::size_t groups, std::size_t group, bool has_halves,
+  static Result<ActivationBatches> allocate(std::size_t rows, const ActivationGroups& groups,
                                             std::pmr::memory_resource* memory) {
-    ActivationBatches batches(rows, groups, group, has_halves);
+    ActivationBatches batches(rows, groups);
     std::size_t parameters = 0, codes = 0, total = 0;
-    if (!checked_multiply(rows, groups, parameters) || !checked_multiply(parameters, group, codes) ||
+    if (!checked_multiply(rows, groups.groups, parameters) || !checked_multiply(parameters, groups.columns, codes) ||
         !checked_multiply(codes, 2, total))
       return Error{ErrorCode::out_of_memory, "pare: the quantized activations do not fit the address space"};
-    const std::size_t offsets = (has_halves ? 2 : 1) * sizeof(std::int32_t);
-    Result<Buffer> buffer = Buffer::allocate(codes + parameters * (sizeof(float) + offsets), memory);
+    Result<Buffer> buffer = Buffer::allocate(
+        codes + rows * (groups.scales() * sizeof(float) + groups.offsets() * sizeof(std::int32_t)), memory);
     if (!buffer) return std::move(buffer).error();
     batches.buffer_ = *std::move(buffer);
     return batches;
@@ -85,20 +94,24 @@ class ActivationBatches {
 
   [[nodiscard]] std::size_t count() const noexcept { return ceil_div(rows_, prepared_batch); }
   [[nodiscard]] QuantizedActivations operator[](std::size_t batch) noexcept {
-    const std::size_t first = batch * prepared_batch;
-    std::byte* scales = buffer_.data() + rows_ * groups_ * group_;
-    auto* const offsets = reinterpret_cast<std::int32_t*>(scales + rows_ * groups_ * sizeof(float));
-    return {reinterpret_cast<std::int8_t*>(buffer_.data()) + first * groups_ * group_,
-            reinterpret_cast<float*>(scales) + first * groups_, offsets + first * groups_ * (has_halves_ ? 2 : 1),
-            std::min(prepared_batch, rows_ - first), has_halves_};
+    const std::size_t first = batch * prepared_batch, rows = std::min(prepared_batch, rows_ - first);
+    const std::size_t columns = groups_.groups * groups_.columns;
+    std::byte* const scales = buffer_.data() + rows_ * columns;
+    std::byte* const offsets = scales + rows_ * groups_.scales() * sizeof(float);
+    return {reinterpret_cast<std::int8_t*>(buffer_.data()) + first * columns,
+            reinterpret_cast<float*>(scales) + first * groups_.scales(),
+            reinterpret_cast<std::int32_t*>(offsets) + first * groups_.offsets(),
+            rows,
+            groups_.one_scale ? 0 : rows,
+            groups_.one_offset ? 0 : rows,
+            groups_.has_halves};
   }
 
  private:
-  ActivationBatches(std::size_t rows, std::size_t groups, std::size_t group, bool has_halves)
-      : rows_(rows), groups_(groups), group_(group), has_halves_(has_halves) {}
+  ActivationBatches(std::size_t rows, const ActivationGroups& groups) : rows_(rows), groups_(groups) {}
 
-  std::size_t rows_, groups_, group_;
-  bool has_halves_;
+  std::size_t rows_;
+  ActivationGroups groups_;
   Buffer buffer_;
 };
 

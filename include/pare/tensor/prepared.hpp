@@ -153,37 +153,40 @@ Result<PreparedTensor<S>> prepare(const PackedTensor<S>& packed, const Options& 
 
 /// y = x * W^T with activations in eight bits: x is [m, in], the prepared weights [out, in], y [m, out]; x and y float.
 ///
-/// Each group of columns of a row of x (PreparedTensor::group of them) becomes integers of -127 .. 127 times max|x| /
-/// 127; sums of products of integers are exact, and those of the groups are added in order in float, as
-/// ReferenceKernels::multiply_prepared says. Every backend, target and executor gives the same bits (but for those of a
-/// NaN). With a the scales of the activations and G the groups of a row, each y is within sum |w_c| * a_g * 0.501 +
-/// (G + 2) * 2^-24 * sum |w_c| * (|x_c| + a_g) of the product with the dequantized weights, to first order. A row of x
-/// that holds NaN or infinity gives NaN; magnitudes below 127 * 2^-126 in a group that has no larger ones count as 0.
-/// Allocates in * m bytes and an eighth of that at most, once. Rows of x and y must have adjacent columns. Errors:
-/// shapes that do not fit, strided columns, null pointers, overlapping memory, out_of_memory.
+/// Each group of columns of a row of x (PreparedTensor::group of them), or each row where `scales` says so, becomes
+/// integers of -127 .. 127 times max|x| / 127; sums of products of integers are exact, and those of the groups are
+/// added in order in float, as ReferenceKernels::multiply_prepared says; where rows of x and of the weights have one
+/// scale each, those of rows of up to 65536 columns are exact too. Every backend, target and executor gives the same
+/// bits (but for those of a NaN). With a the scales of the activations and G the groups of a row, each y is within sum
+/// |w_c| * a_g
+/// * 0.501 + (G + 2) * 2^-24 * sum |w_c| * (|x_c| + a_g) of the product with the dequantized weights, to first order. A
+/// row of x that holds NaN or infinity gives NaN; magnitudes below 127 * 2^-126 count as 0 where those that share their
+/// scale are no larger. Allocates in * m bytes and an eighth of that at most, once. Rows of x and y must have adjacent
+/// columns. Errors: shapes that do not fit, strided columns, null pointers, overlapping memory, out_of_memory.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Codes>
 Result<void> matmul(const PreparedTensor<S, Codes>& weights, MatrixView<const float> x, MatrixView<float> y,
-                    const Options& options = {}) {
+                    const Options& options = {}, ActivationScales scales = ActivationScales::per_group) {
   return detail::multiply_prepared<Codes, Kernels>(weights, PreparedTensor<S, Codes>::group,
-                                                   detail::Preparation<S>::offset, x, y, options);
+                                                   detail::Preparation<S>::offset, x, y, options, scales);
 }
 
 /// As above; x and y are MatrixViews or types with Eigen's accessors.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Codes, class X, class Y>
-Result<void> matmul(const PreparedTensor<S, Codes>& weights, const X& x, Y&& y, const Options& options = {}) {
+Result<void> matmul(const PreparedTensor<S, Codes>& weights, const X& x, Y&& y, const Options& options = {},
+                    ActivationScales scales = ActivationScales::per_group) {
   auto input = detail::to_view(x, Shape{});
   auto output = detail::to_view(y, Shape{});
   if (!input) return std::move(input).error();
   if (!output) return std::move(output).error();
-  return matmul<S, Kernels>(weights, MatrixView<const float>(*input), *output, options);
+  return matmul<S, Kernels>(weights, MatrixView<const float>(*input), *output, options, scales);
 }
 
 /// y = W * x for one vector: x has `in` values, y `out`.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Codes>
 Result<void> matvec(const PreparedTensor<S, Codes>& weights, std::span<const float> x, std::span<float> y,
-                    const Options& options = {}) {
+                    const Options& options = {}, ActivationScales scales = ActivationScales::per_group) {
   return matmul<S, Kernels>(weights, MatrixView<const float>(x.data(), 1, x.size()),
-                            MatrixView<float>(y.data(), 1, y.size()), options);
+                            MatrixView<float>(y.data(), 1, y.size()), options, scales);
 }
 
 }  // namespace pare

@@ -220,9 +220,9 @@ inline Result<PreparedMatrix> prepare(const CodedMatrix& matrix, const Options& 
 /// have 16 columns, with the sections of a row for G.
 template <KernelBackend Kernels = HighwayKernels>
 Result<void> matmul(const PreparedMatrix& weights, MatrixView<const float> x, MatrixView<float> y,
-                    const Options& options = {}) {
+                    const Options& options = {}, ActivationScales scales = ActivationScales::per_group) {
   const auto multiply = [&]<class Codes>(std::type_identity<Codes>) {
-    return detail::multiply_prepared<Codes, Kernels>(weights, weights.group(), weights.offset(), x, y, options);
+    return detail::multiply_prepared<Codes, Kernels>(weights, weights.group(), weights.offset(), x, y, options, scales);
   };
   if (weights.section() < prepared_unit)
     return weights.bits() == 4 ? multiply(std::type_identity<Group16Codes<PreparedNibbles>>())
@@ -233,20 +233,21 @@ Result<void> matmul(const PreparedMatrix& weights, MatrixView<const float> x, Ma
 
 /// As above; x and y are MatrixViews or types with Eigen's accessors.
 template <KernelBackend Kernels = HighwayKernels, class X, class Y>
-Result<void> matmul(const PreparedMatrix& weights, const X& x, Y&& y, const Options& options = {}) {
+Result<void> matmul(const PreparedMatrix& weights, const X& x, Y&& y, const Options& options = {},
+                    ActivationScales scales = ActivationScales::per_group) {
   auto input = detail::to_view(x, Shape{});
   auto output = detail::to_view(y, Shape{});
   if (!input) return std::move(input).error();
   if (!output) return std::move(output).error();
-  return matmul<Kernels>(weights, MatrixView<const float>(*input), *output, options);
+  return matmul<Kernels>(weights, MatrixView<const float>(*input), *output, options, scales);
 }
 
 /// y = W * x for one vector: x has `in` values, y `out`.
 template <KernelBackend Kernels = HighwayKernels>
 Result<void> matvec(const PreparedMatrix& weights, std::span<const float> x, std::span<float> y,
-                    const Options& options = {}) {
+                    const Options& options = {}, ActivationScales scales = ActivationScales::per_group) {
   return matmul<Kernels>(weights, MatrixView<const float>(x.data(), 1, x.size()),
-                         MatrixView<float>(y.data(), 1, y.size()), options);
+                         MatrixView<float>(y.data(), 1, y.size()), options, scales);
 }
 
 }  // namespace pare

@@ -352,7 +352,11 @@ TEST_F(LlamaProgram, PackedLayersTakeEightBitActivations) {
   const auto floats = report(run(measure + "float")), integers = report(run(measure + "int8"));
   EXPECT_EQ(integers["activations"], "int8");
   EXPECT_NE(floats["mean_nll"], integers["mean_nll"]);
-  EXPECT_NEAR(floats["mean_nll"].get<double>(), integers["mean_nll"].get<double>(), 0.02);
+  const auto rows = report(run(measure + "int8-row"));
+  EXPECT_EQ(rows["activations"], "int8-row");
+  EXPECT_NE(rows["mean_nll"], integers["mean_nll"]);
+  for (const auto& eight_bits : {integers, rows})
+    EXPECT_NEAR(floats["mean_nll"].get<double>(), eight_bits["mean_nll"].get<double>(), 0.02);
 }
 
 TEST_F(LlamaProgram, Quickstart) {

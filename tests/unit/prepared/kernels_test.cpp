@@ -50,6 +50,9 @@ class PreparedOnTarget : public testing::TestWithParam<std::int64_t> {
 
 INSTANTIATE_TEST_SUITE_P(Targets, PreparedOnTarget, testing::ValuesIn(targets()), target_name);
 
+/// What has a scale, and what an offset: groups and groups, rows and groups, or rows and rows.
+enum class Scales { of_groups, of_rows, of_exact_rows };
+
 /// Activations in memory of their own.
 struct Activations {
   std::vector<std::int8_t> codes;
@@ -57,11 +60,17 @@ struct Activations {
   std::vector<std::int32_t> offsets;
   QuantizedActivations view;
 
-  Activations(std::size_t rows, std::size_t groups, std::size_t group, bool has_halves = false)
+  Activations(std::size_t rows, std::size_t groups, std::size_t group, bool has_halves, Scales of)
       : codes(rows * groups * group, std::int8_t{99}),
         scales(rows * groups, 99.0f),
         offsets(rows * groups * (has_halves ? 2 : 1), 99),
-        view{codes.data(), scales.data(), offsets.data(), rows, has_halves} {}
+        view{codes.data(),
+             scales.data(),
+             offsets.data(),
+             rows,
+             of == Scales::of_groups ? rows : 0,
+             of == Scales::of_exact_rows ? 0 : rows,
+             has_halves} {}
 };
 
 template <class T>
@@ -99,14 +108,17 @@ TEST_P(PreparedOnTarget, ActivationsAreThoseOfTheReference) {
           std::fill_n(x.begin(), group, -0.0f);
           std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(group), group, 1e-37f);
         }
-        for (const bool has_halves : {false, true}) {
-          Activations expected(rows + 1, groups, group, has_halves), actual(rows + 1, groups, group, has_halves);
-          ReferenceKernels::quantize_activations(x.data(), rows, stride, cols, group, 8, expected.view);
-          HighwayKernels::quantize_activations(x.data(), rows, stride, cols, group, 8, actual.view);
-          EXPECT_TRUE(same_bytes(expected.codes, actual.codes)) << group << ", " << cols;
-          EXPECT_TRUE(same_bytes(expected.offsets, actual.offsets)) << group << ", " << cols;
-          EXPECT_TRUE(same_values(expected.scales, actual.scales)) << group << ", " << cols;
-        }
+        for (const bool has_halves : {false, true})
+          for (const Scales of : {Scales::of_groups, Scales::of_rows, Scales::of_exact_rows}) {
+            if (has_halves && of == Scales::of_exact_rows) continue;
+            Activations expected(rows + 1, groups, group, has_halves, of);
+            Activations actual(rows + 1, groups, group, has_halves, of);
+            ReferenceKernels::quantize_activations(x.data(), rows, stride, cols, group, 8, expected.view);
+            HighwayKernels::quantize_activations(x.data(), rows, stride, cols, group, 8, actual.view);
+            EXPECT_TRUE(same_bytes(expected.codes, actual.codes)) << group << ", " << cols;
+            EXPECT_TRUE(same_bytes(expected.offsets, actual.offsets)) << group << ", " << cols;
+            EXPECT_TRUE(same_values(expected.scales, actual.scales)) << group << ", " << cols;
+          }
       }
 }
 
@@ -121,6 +133,7 @@ struct Product {
   PreparedScale scale;
   Shift shift;
   bool shares_row;
+  Scales of = Scales::of_groups;
   Fill fill = Fill::random;
   std::uint8_t mask = 0xff;  ///< the bits that bytes of codes have
 };
@@ -187,7 +200,7 @@ void expect_products(const Product& p, std::mt19937& random) {
   w.scale_units = w.minimum_units = {floats.data(), scales.data()};
   if (has_minimums) w.minimums = in_integers ? scales.data() : reinterpret_cast<const std::uint8_t*>(floats.data());
 
-  Activations x(p.rows, p.groups, group, is_group16<Codes>);
+  Activations x(p.rows, p.groups, group, is_group16<Codes>, p.of);
   for (std::int8_t& code : x.codes)
     code = static_cast<std::int8_t>(p.fill == Fill::random     ? static_cast<int>(random() % 255) - 127
                                     : p.fill == Fill::positive ? 127
@@ -199,7 +212,9 @@ void expect_products(const Product& p, std::mt19937& random) {
       std::int32_t sum = 0;
       for (std::size_t c = s % sections * columns; c < (s % sections + 1) * columns; ++c)
         sum += x.codes[(s / sections * p.rows + r) * group + c];
-      x.offsets[s * p.rows + r] = -sum * (has_zero_points || has_minimums ? 1 : w.zero);
+      std::int32_t& offset = x.offsets[s * x.view.offset_step + r];
+      if (s == 0 || x.view.offset_step != 0) offset = 0;
+      offset -= sum * (has_zero_points || has_minimums ? 1 : w.zero);
     }
 
   const std::size_t stride = p.outputs + 3;
@@ -220,27 +235,40 @@ void expect_all_products() {
   const std::vector<std::size_t> all_units =
       is_group16<Codes> ? std::vector<std::size_t>{1} : std::vector<std::size_t>{1, 2, 4};
   const auto random_shift = [&] { return shifts[random() % shifts.size()]; };
+  const auto random_scales = [&](bool shares_row, std::size_t units, std::size_t rows) {
+    const bool may_be_exact = shares_row && !is_group16<Codes> && (rows == 1 || units * prepared_unit == exact_group);
+    return static_cast<Scales>(random() % (may_be_exact ? 3 : 2));
+  };
   for (const std::size_t units : all_units)
     for (const std::size_t rows : {1u, 2u, 5u, 13u})
       for (const std::size_t outputs : {1u, 16u, 35u, 80u}) {
         const auto scale = static_cast<PreparedScale>(random() % 4);
         // More columns than stay in the cache at once, and fewer.
         const std::size_t groups = random() % 4 == 0 ? 40 : 3;
-        expect_products<Codes>({units, groups, outputs, rows, scale, random_shift(), random() % 2 == 0}, random);
+        const bool shares_row = random() % 2 == 0;
+        expect_products<Codes>(
+            {units, groups, outputs, rows, scale, random_shift(), shares_row, random_scales(shares_row, units, rows)},
+            random);
       }
   for (const std::size_t units : all_units)
     for (const std::size_t rows : {16u, 39u, 60u})
       for (const Shift shift : shifts)
-        expect_products<Codes>({units, 9, rows + 20, rows, PreparedScale::float32, shift, false}, random);
+        for (const bool shares_row : {false, true})
+          expect_products<Codes>({units, 9, rows + 20, rows, PreparedScale::float32, shift, shares_row,
+                                  shares_row && !is_group16<Codes> && units * prepared_unit == exact_group
+                                      ? Scales::of_exact_rows
+                                      : random_scales(false, units, rows)},
+                                 random);
   for (const Fill fill : {Fill::positive, Fill::negative})
     for (const std::size_t rows : {1u, 8u, 17u})
-      expect_products<Codes>({all_units.back(), 2, 32, rows, PreparedScale::float32, Shift::none, false, fill}, random);
+      expect_products<Codes>(
+          {all_units.back(), 2, 32, rows, PreparedScale::float32, Shift::none, false, Scales::of_groups, fill}, random);
   // Bytes that hold six bits may be multiplied in another way.
   for (const Fill fill : {Fill::random, Fill::positive, Fill::negative})
     for (const std::size_t rows : {3u, 17u})
-      expect_products<Codes>(
-          {all_units.back(), 5, 19, rows, PreparedScale::float16, random_shift(), false, fill, std::uint8_t{0x3f}},
-          random);
+      expect_products<Codes>({all_units.back(), 5, 19, rows, PreparedScale::float16, random_shift(), false,
+                              Scales::of_groups, fill, std::uint8_t{0x3f}},
+                             random);
 }
 
 TEST_P(PreparedOnTarget, NibblesGiveTheProductsOfTheReference) { expect_all_products<PreparedNibbles>(); }

@@ -61,11 +61,13 @@ TEST(PreparedMatrix, ProductsStayWithinTheStatedBound) {
           const std::vector<float> x = normal_values(rows * shape.cols, 2);
           std::vector<float> y(rows * shape.rows), again(y);
           const MatrixView<const float> input(x.data(), rows, shape.cols);
-          ASSERT_TRUE(matmul(*prepared, input, MatrixView<float>(y.data(), rows, shape.rows)));
+          const auto scales =
+              tensor_scale == TensorScale::multiplies_value ? ActivationScales::per_group : ActivationScales::per_row;
+          ASSERT_TRUE(matmul(*prepared, input, MatrixView<float>(y.data(), rows, shape.rows), {}, scales));
           ASSERT_TRUE(matmul(*prepared, input, MatrixView<float>(again.data(), rows, shape.rows),
-                             {.executor = threads_in_reverse}));
+                             {.executor = threads_in_reverse}, scales));
           EXPECT_EQ(y, again);
-          const std::size_t group = prepared->group();
+          const std::size_t group = scales == ActivationScales::per_group ? prepared->group() : shape.cols;
           const auto sections = static_cast<double>(ceil_div(shape.cols, prepared->section()));
           for (std::size_t i = 0; i < rows; ++i)
             for (std::size_t j = 0; j < shape.rows; ++j) {

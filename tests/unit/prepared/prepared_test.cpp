@@ -55,25 +55,27 @@ TEST(Prepared, ProductsStayWithinTheStatedBound) {
       const PreparedTensor<S> prepared = prepared_of(*packed);
       std::vector<float> values(weights.size()), y(rows * shape.rows);
       ASSERT_TRUE(dequantize(*packed, values));
-      ASSERT_TRUE(matmul(prepared, input, MatrixView<float>(y.data(), rows, shape.rows)));
-      constexpr std::size_t group = PreparedTensor<S>::group;
-      const auto groups = static_cast<double>(ceil_div(shape.cols, group));
-      for (std::size_t i = 0; i < rows; ++i)
-        for (std::size_t j = 0; j < shape.rows; ++j) {
-          double exact = 0.0, bound = 0.0;
-          for (std::size_t begin = 0; begin < shape.cols; begin += group) {
-            const std::size_t end = std::min(shape.cols, begin + group);
-            double scale = 0.0;
-            for (std::size_t c = begin; c < end; ++c)
-              scale = std::max(scale, std::abs(double{x[i * shape.cols + c]}) / 127.0);
-            for (std::size_t c = begin; c < end; ++c) {
-              const double w = values[j * shape.cols + c], v = x[i * shape.cols + c];
-              exact += w * v;
-              bound += std::abs(w) * (0.501 * scale + std::ldexp((groups + 2.0) * (std::abs(v) + scale), -24));
+      const auto groups = static_cast<double>(ceil_div(shape.cols, PreparedTensor<S>::group));
+      for (const ActivationScales scales : {ActivationScales::per_group, ActivationScales::per_row}) {
+        const std::size_t group = scales == ActivationScales::per_row ? shape.cols : PreparedTensor<S>::group;
+        ASSERT_TRUE(matmul(prepared, input, MatrixView<float>(y.data(), rows, shape.rows), {}, scales));
+        for (std::size_t i = 0; i < rows; ++i)
+          for (std::size_t j = 0; j < shape.rows; ++j) {
+            double exact = 0.0, bound = 0.0;
+            for (std::size_t begin = 0; begin < shape.cols; begin += group) {
+              const std::size_t end = std::min(shape.cols, begin + group);
+              double scale = 0.0;
+              for (std::size_t c = begin; c < end; ++c)
+                scale = std::max(scale, std::abs(double{x[i * shape.cols + c]}) / 127.0);
+              for (std::size_t c = begin; c < end; ++c) {
+                const double w = values[j * shape.cols + c], v = x[i * shape.cols + c];
+                exact += w * v;
+                bound += std::abs(w) * (0.501 * scale + std::ldexp((groups + 2.0) * (std::abs(v) + scale), -24));
+              }
             }
+            EXPECT_LE(std::abs(double{y[i * shape.rows + j]} - exact), bound) << name<S>();
           }
-          EXPECT_LE(std::abs(double{y[i * shape.rows + j]} - exact), bound) << name<S>();
-        }
+      }
     });
   }
 }
@@ -90,20 +92,23 @@ TEST(Prepared, BackendsAndExecutorsGiveTheSameBits) {
     auto in_parallel = prepare(*packed, {.executor = threads_in_reverse});
     ASSERT_TRUE(in_parallel);
     std::vector<float> a(rows * shape.rows), b(a.size()), c(a.size());
-    ASSERT_TRUE((matmul<S, ReferenceKernels>(serially, input, MatrixView<float>(a.data(), rows, shape.rows))));
-    ASSERT_TRUE(matmul(serially, input, MatrixView<float>(b.data(), rows, shape.rows)));
-    ASSERT_TRUE(
-        matmul(*in_parallel, input, MatrixView<float>(c.data(), rows, shape.rows), {.executor = threads_in_reverse}));
-    EXPECT_EQ(a, b) << name<S>();
-    EXPECT_EQ(a, c) << name<S>();
-    std::vector<float> one(shape.rows);
-    ASSERT_TRUE(matvec(serially, std::span(x).subspan(shape.cols, shape.cols), one));
-    EXPECT_TRUE(std::ranges::equal(one, std::span(a).subspan(shape.rows, shape.rows))) << name<S>();
+    const auto into = [&](std::vector<float>& y) { return MatrixView<float>(y.data(), rows, shape.rows); };
+    for (const ActivationScales scales : {ActivationScales::per_group, ActivationScales::per_row}) {
+      ASSERT_TRUE((matmul<S, ReferenceKernels>(serially, input, into(a), {}, scales)));
+      ASSERT_TRUE(matmul(serially, input, into(b), {}, scales));
+      ASSERT_TRUE(matmul(*in_parallel, input, into(c), {.executor = threads_in_reverse}, scales));
+      EXPECT_EQ(a, b) << name<S>();
+      EXPECT_EQ(a, c) << name<S>();
+      std::vector<float> one(shape.rows);
+      ASSERT_TRUE(matvec(serially, std::span(x).subspan(shape.cols, shape.cols), one, {}, scales));
+      EXPECT_TRUE(std::ranges::equal(one, std::span(a).subspan(shape.rows, shape.rows))) << name<S>();
+    }
   });
 }
 
 TEST(Prepared, LargestCodesAndActivationsDoNotOverflow) {
-  const Shape shape{16, 256};
+  // As many columns as are summed as integers.
+  const Shape shape{16, most_exact_columns};
   auto packed = PackedTensor<Int8Row>::allocate(shape);
   ASSERT_TRUE(packed);
   const PackedSpan<Int8Row> parts = packed->view();
@@ -113,13 +118,17 @@ TEST(Prepared, LargestCodesAndActivationsDoNotOverflow) {
     std::memcpy(parts.stored_scale(r), &one, sizeof one);
   }
   const PreparedTensor<Int8Row> prepared = prepared_of(*packed);
-  for (const float sign : {1.0f, -1.0f}) {
-    const std::vector<float> x(shape.cols, sign * 127.0f);
-    std::vector<float> y(shape.rows);
-    ASSERT_TRUE(matvec(prepared, x, y));
-    for (std::size_t r = 0; r < shape.rows; ++r)
-      EXPECT_EQ(y[r], sign * 127.0f * 256.0f * (r % 2 == 0 ? -128.0f : 127.0f));
-  }
+  const auto columns = static_cast<float>(shape.cols);
+  for (const ActivationScales scales : {ActivationScales::per_group, ActivationScales::per_row})
+    for (const std::size_t rows : {1u, 2u, 9u})
+      for (const float sign : {1.0f, -1.0f}) {
+        const std::vector<float> x(rows * shape.cols, sign * 127.0f);
+        std::vector<float> y(rows * shape.rows);
+        ASSERT_TRUE(matmul(prepared, MatrixView<const float>(x.data(), rows, shape.cols),
+                           MatrixView<float>(y.data(), rows, shape.rows), {}, scales));
+        for (std::size_t i = 0; i < y.size(); ++i)
+          EXPECT_EQ(y[i], sign * 127.0f * columns * (i % 2 == 0 ? -128.0f : 127.0f));
+      }
 }
 
 TEST(Prepared, RowsWithoutNumbersGiveNanAndLeaveTheOthers) {

@@ -57,19 +57,20 @@ TEST(Sparse24, ProductsHaveTheBitsOfDenseOnes) {
       const PackedTensor<S> packed = pruned<S>(shape, mask);
       const auto dense = *prepare(packed);
       const auto of_mask = *prepare_sparse24(packed, mask), of_codes = *prepare_sparse24(packed);
-      for (const std::size_t rows : {1u, 3u, 7u}) {
-        const std::vector<float> x = normal_values(rows * shape.cols, 2);
-        const MatrixView<const float> input(x.data(), rows, shape.cols);
-        std::vector<float> expected(rows * shape.rows), actual(expected.size());
-        const MatrixView<float> output(actual.data(), rows, shape.rows);
-        ASSERT_TRUE(matmul(dense, input, MatrixView<float>(expected.data(), rows, shape.rows)));
-        ASSERT_TRUE(matmul(of_mask, input, output));
-        EXPECT_EQ(expected, actual) << name<S>() << ", " << rows << " rows, " << shape.cols << " columns";
-        ASSERT_TRUE(matmul(of_codes, input, output));
-        EXPECT_EQ(expected, actual) << name<S>() << ", " << rows << " rows, " << shape.cols << " columns";
-        ASSERT_TRUE((matmul<S, ReferenceKernels>(of_mask, input, output)));
-        EXPECT_EQ(expected, actual) << name<S>() << ", " << rows << " rows, " << shape.cols << " columns";
-      }
+      for (const std::size_t rows : {1u, 3u, 9u})
+        for (const ActivationScales scales : {ActivationScales::per_group, ActivationScales::per_row}) {
+          const std::vector<float> x = normal_values(rows * shape.cols, 2);
+          const MatrixView<const float> input(x.data(), rows, shape.cols);
+          std::vector<float> expected(rows * shape.rows), actual(expected.size());
+          const MatrixView<float> output(actual.data(), rows, shape.rows);
+          ASSERT_TRUE(matmul(dense, input, MatrixView<float>(expected.data(), rows, shape.rows), {}, scales));
+          ASSERT_TRUE(matmul(of_mask, input, output, {}, scales));
+          EXPECT_EQ(expected, actual) << name<S>() << ", " << rows << " rows, " << shape.cols << " columns";
+          ASSERT_TRUE(matmul(of_codes, input, output, {}, scales));
+          EXPECT_EQ(expected, actual) << name<S>() << ", " << rows << " rows, " << shape.cols << " columns";
+          ASSERT_TRUE((matmul<S, ReferenceKernels>(of_mask, input, output, {}, scales)));
+          EXPECT_EQ(expected, actual) << name<S>() << ", " << rows << " rows, " << shape.cols << " columns";
+        }
     });
   }
 }

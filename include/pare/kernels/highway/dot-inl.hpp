@@ -128,9 +128,10 @@ HWY_INLINE void read_integers(const std::uint8_t* codes, DotBytes& first, DotByt
   }
 }
 
-/// Adds the sums of one section of a group, scaled, to `total`: those of Rows rows of activations, whose offsets and
-/// scales are given, with Vectors vectors of weights from part `part` of the first block of `w` on. Steps is not 0
-/// where the sums of so many steps are still to be widened.
+/// Adds the sums of one section of a group, scaled, to `total`: those of Rows rows of activations, whose offsets are
+/// given, with Vectors vectors of weights from part `part` of the first block of `w` on. Their scales are given too;
+/// null where rows have one, by which totals are multiplied at the end. Steps is not 0 where the sums of so many steps
+/// are still to be widened.
 template <std::size_t Steps, std::size_t Rows, std::size_t Vectors, class Sum>
 HWY_INLINE void add_scaled(const PreparedWeights& w, std::size_t section, std::size_t part, Sum (&sum)[Rows][Vectors],
                            const std::int32_t* offsets, const float* x_scales, Floats (&total)[Rows][Vectors]) {
@@ -142,7 +143,14 @@ HWY_INLINE void add_scaled(const PreparedWeights& w, std::size_t section, std::s
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < Rows; ++r) {
       if constexpr (Steps != 0) sum[r][v].widen(Steps);
-      products[r] = hn::Mul(hn::ConvertTo(floats, sum[r][v].total()), scale);
+      products[r] = hn::ConvertTo(floats, sum[r][v].total());
+    }
+    if (x_scales == nullptr) {
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < Rows; ++r) products[r] = fused_multiply_add(products[r], scale, total[r][v]);
+    } else {
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < Rows; ++r) products[r] = hn::Mul(products[r], scale);
     }
     if (w.minimums != nullptr) {
       const Floats minimums = load_minimums(w, v / parts * w.minimum_stride + section * w.minimum_step, row);
@@ -150,8 +158,13 @@ HWY_INLINE void add_scaled(const PreparedWeights& w, std::size_t section, std::s
       for (std::size_t r = 0; r < Rows; ++r)
         products[r] = fused_multiply_add(hn::Set(floats, static_cast<float>(offsets[r])), minimums, products[r]);
     }
+    if (x_scales == nullptr) {
 #pragma GCC unroll 16
-    for (std::size_t r = 0; r < Rows; ++r)
-      total[r][v] = fused_multiply_add(products[r], hn::Set(floats, x_scales[r]), total[r][v]);
+      for (std::size_t r = 0; r < Rows; ++r) total[r][v] = products[r];
+    } else {
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < Rows; ++r)
+        total[r][v] = fused_multiply_add(products[r], hn::Set(floats, x_scales[r]), total[r][v]);
+    }
   }
 }

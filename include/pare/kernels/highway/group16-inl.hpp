@@ -23,7 +23,7 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
     for (std::size_t v = 0; v < Vectors; ++v) total[r][v] = hn::Load(floats, sums + (r * Vectors + v) * lanes);
   for (std::size_t half = 2 * begin; half < 2 * end; ++half, codes += half_bytes) {
     Sum sum[Rows][Vectors];
-    const std::int32_t* offsets = x.offsets + half * x.rows + row;
+    const std::int32_t* offsets = x.offsets + half * x.offset_step + row;
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < Rows; ++r) {
       const Ints start = w.minimums != nullptr ? hn::Zero(ints) : hn::Set(ints, offsets[r]);
@@ -56,7 +56,7 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
         }
       }
     }
-    add_scaled<all_steps>(w, half, part, sum, offsets, x.scales + half / 2 * x.rows + row, total);
+    add_scaled<all_steps>(w, half, part, sum, offsets, group_scales(x, half / 2, row), total);
   }
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r)

@@ -150,6 +150,45 @@ HWY_INLINE Floats load_minimums(const PreparedWeights& w, std::size_t at, std::s
   return load(reinterpret_cast<const float*>(p) + row);
 }
 
+/// The scales of rows of activations from `row` on in group g, or null where rows have one.
+HWY_INLINE const float* group_scales(const QuantizedActivations& x, std::size_t g, std::size_t row) {
+  return x.scale_step == 0 ? nullptr : x.scales + g * x.scale_step + row;
+}
+
+/// The results of `rows` rows of activations from `row` on, of Vectors vectors of weights from part `part` of the first
+/// block of `w` on, from what their tiles left in `sums`: integers where products of whole rows are, to which offsets
+/// are still to be added unless HasOffsets.
+template <std::size_t Vectors, bool HasOffsets = false>
+HWY_INLINE void finish_rows(const PreparedWeights& w, std::size_t part, const QuantizedActivations& x, std::size_t row,
+                            std::size_t rows, float* HWY_RESTRICT sums) {
+  if (x.scale_step != 0) return;
+  if (x.offset_step != 0) {
+    for (std::size_t r = 0; r < rows; ++r)
+      for (std::size_t v = 0; v < Vectors; ++v, sums += lanes)
+        hn::Store(hn::Mul(hn::Load(floats, sums), hn::Set(floats, x.scales[row + r])), floats, sums);
+    return;
+  }
+#pragma GCC unroll 8
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    const std::size_t block = v / parts, first = (part + v % parts) * lanes;
+    const Floats scale = load_prepared_scales(w, block * w.scale_stride, first);
+    // What offsets are multiplied by, in the sums and beside them.
+    Ints zero = hn::Set(ints, HasOffsets || w.minimums != nullptr ? 0 : 1);
+    if (!HasOffsets && w.zero_points != nullptr)
+      zero = load_zero_points(w.zero_points + block * w.zero_point_stride + first);
+    Floats minimum = hn::Zero(floats);
+    if (w.minimums != nullptr) minimum = load_minimums(w, block * w.minimum_stride, first);
+    for (std::size_t r = 0; r < rows; ++r) {
+      float* const at = sums + (r * Vectors + v) * lanes;
+      const Ints offset = hn::Set(ints, x.offsets[row + r]);
+      const Ints sum = hn::Add(hn::BitCast(ints, hn::Load(floats, at)), hn::Mul(zero, offset));
+      Floats total = fused_multiply_add(hn::ConvertTo(floats, sum), scale, hn::Zero(floats));
+      if (w.minimums != nullptr) total = fused_multiply_add(hn::ConvertTo(floats, offset), minimum, total);
+      hn::Store(hn::Mul(total, hn::Set(floats, x.scales[row + r])), floats, at);
+    }
+  }
+}
+
 /// How far ahead the weights of one row of activations are fetched, in bytes.
 inline constexpr std::size_t prefetch_distance = 1024;
 

@@ -71,7 +71,6 @@ HWY_INLINE void multiply_kept(const PreparedWeights& w, const QuantizedActivatio
         kept[v].widen(all_steps);
       }
     }
-    const Floats x_scale = hn::Set(floats, x.scales[g * x.rows + row]);
 #pragma GCC unroll 8
     for (std::size_t v = 0; v < Vectors; ++v) {
       const std::size_t block = v / parts, first = v % parts * lanes;
@@ -80,8 +79,15 @@ HWY_INLINE void multiply_kept(const PreparedWeights& w, const QuantizedActivatio
               ? hn::Set(ints, w.zero)
               : load_zero_points(w.zero_points + block * w.zero_point_stride + g * w.zero_point_step + first);
       const Ints product = hn::Sub(sum[v].total(), multiply_small(zero, kept[v].total()));
+      if (x.offset_step == 0) {
+        total[v] = hn::BitCast(floats, hn::Add(hn::BitCast(ints, total[v]), product));
+        continue;
+      }
       const Floats scale = load_prepared_scales(w, block * w.scale_stride + g * w.scale_step, first);
-      total[v] = fused_multiply_add(hn::Mul(hn::ConvertTo(floats, product), scale), x_scale, total[v]);
+      const Floats value = hn::ConvertTo(floats, product);
+      total[v] = x.scale_step == 0 ? fused_multiply_add(value, scale, total[v])
+                                   : fused_multiply_add(hn::Mul(value, scale),
+                                                        hn::Set(floats, x.scales[g * x.scale_step + row]), total[v]);
     }
   }
 #pragma GCC unroll 8

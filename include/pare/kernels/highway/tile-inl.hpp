@@ -2,14 +2,15 @@
 // tiles whose sums stay in registers.
 
 /// Adds groups [begin, end) of Rows rows of activations from `row` on with Vectors vectors of weights to `sums`, a row
-/// of Vectors vectors for each row. `w` begins at the block of the first vector, whose part `part` it is, and `codes`
-/// where that has its codes of group `begin`.
+/// of Vectors vectors for each row, of integers where products of whole rows are. `w` begins at the block of the first
+/// vector, whose part `part` it is, and `codes` where that has its codes of group `begin`.
 template <class Codes, std::size_t Rows, std::size_t Vectors>
 HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* codes, std::size_t part,
                               const QuantizedActivations& x, std::size_t row, std::size_t begin, std::size_t end,
                               float* HWY_RESTRICT sums) {
   using Sum = DotSum<Codes, Rows == 1>;
   const std::size_t group = w.units * prepared_unit;
+  const bool of_whole_rows = x.offset_step == 0;
   Floats total[Rows][Vectors];
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r)
@@ -17,10 +18,13 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
     for (std::size_t v = 0; v < Vectors; ++v) total[r][v] = hn::Load(floats, sums + (r * Vectors + v) * lanes);
   for (std::size_t g = begin; g < end; ++g) {
     Sum sum[Rows][Vectors];
-    const std::int32_t* offsets = x.offsets + g * x.rows + row;
+    const std::int32_t* offsets = x.offsets + g * x.offset_step + row;
 #pragma GCC unroll 8
     for (std::size_t v = 0; v < Vectors; ++v) {
-      if (w.minimums != nullptr) {
+      if (of_whole_rows) {
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < Rows; ++r) sum[r][v].start(hn::BitCast(ints, total[r][v]));
+      } else if (w.minimums != nullptr) {
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < Rows; ++r) sum[r][v].start(hn::Zero(ints));
       } else if (w.zero_points == nullptr) {
@@ -61,7 +65,14 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* code
         }
       }
     }
-    add_scaled<0>(w, g, part, sum, offsets, x.scales + g * x.rows + row, total);
+    if (of_whole_rows) {
+#pragma GCC unroll 16
+      for (std::size_t r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < Vectors; ++v) total[r][v] = hn::BitCast(floats, sum[r][v].total());
+    } else {
+      add_scaled<0>(w, g, part, sum, offsets, group_scales(x, g, row), total);
+    }
   }
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r)
@@ -89,6 +100,7 @@ HWY_INLINE void multiply_blocks(const PreparedWeights& w, std::size_t outputs, c
       multiply_kept<typename Codes::codes_type, Blocks * parts>(w, x, row, sums);
     else
       multiply_tile<Codes, 1, Blocks * parts>(w, w.codes, 0, x, row, 0, w.groups, sums);
+    finish_rows<Blocks * parts, is_sparse24<Codes>>(w, 0, x, row, 1, sums);
     std::memcpy(y + row * y_stride, sums, std::min(outputs, Blocks * prepared_rows) * sizeof(float));
   }
 }
@@ -192,6 +204,7 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
         }
       multiply_all_rows<Integers, rows, vectors>(decoded, integers, part, x, begin, end, sums);
     }
+    finish_rows<vectors>(w, part, x, 0, x.rows, sums);
     for (std::size_t r = 0; r < x.rows; ++r)
       std::memcpy(y + r * y_stride + j, sums + r * width, std::min(width, outputs - j) * sizeof(float));
   }
