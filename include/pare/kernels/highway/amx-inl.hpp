@@ -57,56 +57,91 @@ HWY_INLINE void decode_signed(const PreparedWeights& w, std::size_t begin, std::
   }
 }
 
-/// Leaves the sums of products of one group in tile 0: `x` points at the first row of activations, `integers` at the
-/// weights.
+/// Leaves the sums of products of one group in tile `Tile`, 0 or 1: `x` points at the first row of activations,
+/// `integers` at the weights.
+template <int Tile>
 HWY_INLINE void multiply_group(const std::int8_t* x, std::size_t group, const std::uint8_t* integers) {
-  _tile_zero(0);
+  if constexpr (Tile == 0)
+    _tile_zero(0);
+  else
+    _tile_zero(1);
   for (std::size_t c = 0; c < group; c += tile_line) {
-    _tile_loadd(4, x + c, group);
-    _tile_loadd(6, integers + c * prepared_rows, tile_line);
-    _tile_dpbssd(0, 4, 6);
+    if constexpr (Tile == 0) {
+      _tile_loadd(4, x + c, group);
+      _tile_loadd(6, integers + c * prepared_rows, tile_line);
+      _tile_dpbssd(0, 4, 6);
+    } else {
+      _tile_loadd(5, x + c, group);
+      _tile_loadd(7, integers + c * prepared_rows, tile_line);
+      _tile_dpbssd(1, 5, 7);
+    }
   }
 }
 
+/// Adds the sums of Groups groups from g on, 16 integers for each of Rows rows of activations from `row` on, to
+/// `total`. OneScale is true where rows of activations have one, by which totals are multiplied at the end.
+template <std::size_t Groups, std::size_t Rows, Correction Corrected, bool OneScale>
+HWY_INLINE void add_groups(const PreparedWeights& w, std::uint8_t bias, const QuantizedActivations& x, std::size_t row,
+                           std::size_t g, const std::int32_t (*HWY_RESTRICT sums)[Rows * lanes],
+                           Floats (&total)[Rows]) {
+  Floats scale[Groups], minimums[Groups];
+  Ints zero[Groups];  // what the offsets of the activations are multiplied by, for the sums and for their products
+#pragma GCC unroll 2
+  for (std::size_t i = 0; i < Groups; ++i) {
+    scale[i] = load_prepared_scales(w, (g + i) * w.scale_step, 0);
+    zero[i] = hn::Set(ints, -std::int32_t{bias});
+    if constexpr (Corrected == Correction::zero_points)
+      zero[i] = hn::Add(load_zero_points(w.zero_points + (g + i) * w.zero_point_step), zero[i]);
+    zero[i] = hn::And(zero[i], hn::Set(ints, 0xffff));
+    if constexpr (Corrected == Correction::minimums) minimums[i] = load_minimums(w, (g + i) * w.minimum_step, 0);
+  }
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+    for (std::size_t i = 0; i < Groups; ++i) {
+      Ints sum = hn::Load(ints, sums[i] + r * lanes);
+      const std::int32_t offset = Corrected == Correction::none ? 0 : x.offsets[(g + i) * x.offset_step + row + r];
+      if constexpr (Corrected != Correction::none) sum = hn::Add(sum, multiply_small(zero[i], hn::Set(ints, offset)));
+      const Floats value = hn::ConvertTo(floats, sum);
+      Floats products = OneScale ? fused_multiply_add(value, scale[i], total[r]) : hn::Mul(value, scale[i]);
+      if constexpr (Corrected == Correction::minimums)
+        products = fused_multiply_add(hn::Set(floats, static_cast<float>(offset)), minimums[i], products);
+      total[r] = OneScale ? products
+                          : fused_multiply_add(products, hn::Set(floats, x.scales[(g + i) * x.scale_step + row + r]),
+                                               total[r]);
+    }
+}
+
 /// Adds groups [begin, end) of Rows rows of activations from `row` on with one block of weights, whose integers of
-/// these groups are decoded, to `totals`, 16 floats for each row. OneScale is true where rows of activations have one,
-/// by which totals are multiplied at the end.
+/// these groups are decoded, to `totals`, 16 floats for each row; the rest as add_groups says.
 template <std::size_t Rows, Correction Corrected, bool OneScale>
 void multiply_tile(const PreparedWeights& w, const std::uint8_t* integers, std::uint8_t bias,
                    const QuantizedActivations& x, std::size_t row, std::size_t begin, std::size_t end,
                    float* HWY_RESTRICT totals) {
-  const std::size_t group = w.units * prepared_unit;
-  HWY_ALIGN std::int32_t sums[Rows * lanes];
-  const auto multiply = [&](std::size_t g) {
-    multiply_group(x.codes + (g * x.rows + row) * group, group, integers + (g - begin) * group * prepared_rows);
-  };
+  const std::size_t group = w.units * prepared_unit, x_step = x.rows * group, step = group * prepared_rows;
+  const std::int8_t* x_codes = x.codes + (begin * x.rows + row) * group;
+  HWY_ALIGN std::int32_t sums[2][2][Rows * lanes];
   Floats total[Rows];
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r) total[r] = hn::Load(floats, totals + r * lanes);
-  multiply(begin);
-  for (std::size_t g = begin; g < end; ++g) {
-    _tile_stored(0, sums, tile_line);
-    // The products of the next group take their time while the sums of this one are scaled.
-    if (g + 1 < end) multiply(g + 1);
-    const Floats scale = load_prepared_scales(w, g * w.scale_step, 0);
-    const float* x_scales = x.scales + g * x.scale_step + row;
-    // What the offsets of the activations are multiplied by, for the sums and for their products.
-    Ints zero = hn::Set(ints, -std::int32_t{bias});
-    if constexpr (Corrected == Correction::zero_points)
-      zero = hn::Add(load_zero_points(w.zero_points + g * w.zero_point_step), zero);
-    Floats minimums = hn::Zero(floats);
-    if constexpr (Corrected == Correction::minimums) minimums = load_minimums(w, g * w.minimum_step, 0);
-#pragma GCC unroll 16
-    for (std::size_t r = 0; r < Rows; ++r) {
-      Ints sum = hn::Load(ints, sums + r * lanes);
-      const std::int32_t offset = Corrected == Correction::none ? 0 : x.offsets[g * x.offset_step + row + r];
-      if constexpr (Corrected != Correction::none) sum = hn::Add(sum, hn::Mul(zero, hn::Set(ints, offset)));
-      const Floats value = hn::ConvertTo(floats, sum);
-      Floats products = OneScale ? fused_multiply_add(value, scale, total[r]) : hn::Mul(value, scale);
-      if constexpr (Corrected == Correction::minimums)
-        products = fused_multiply_add(hn::Set(floats, static_cast<float>(offset)), minimums, products);
-      total[r] = OneScale ? products : fused_multiply_add(products, hn::Set(floats, x_scales[r]), total[r]);
+  // Two groups at a time: a tile alone would wait for its own store. They take their time while the sums of the two
+  // before are scaled.
+  const std::size_t pairs = (end - begin) / 2;
+  for (std::size_t p = 0; p <= pairs; ++p) {
+    if (p < pairs) {
+      multiply_group<0>(x_codes + 2 * p * x_step, group, integers + 2 * p * step);
+      multiply_group<1>(x_codes + (2 * p + 1) * x_step, group, integers + (2 * p + 1) * step);
     }
+    if (p > 0) add_groups<2, Rows, Corrected, OneScale>(w, bias, x, row, begin + 2 * p - 2, sums[(p + 1) % 2], total);
+    if (p < pairs) {
+      _tile_stored(0, sums[p % 2][0], tile_line);
+      _tile_stored(1, sums[p % 2][1], tile_line);
+    }
+  }
+  if ((end - begin) % 2 != 0) {
+    multiply_group<0>(x_codes + 2 * pairs * x_step, group, integers + 2 * pairs * step);
+    _tile_stored(0, sums[0][0], tile_line);
+    add_groups<1, Rows, Corrected, OneScale>(w, bias, x, row, end - 1, sums[0], total);
   }
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r) hn::Store(total[r], floats, totals + r * lanes);

@@ -100,7 +100,7 @@ HWY_INLINE Ints add_pairs(DotShorts a, DotShorts b) {
 #endif
 }
 
-/// a * b for a from 0 up and both within 16 bits.
+/// a * b for both within 16 bits, of which a has zeros above them.
 HWY_INLINE Ints multiply_small(Ints a, Ints b) {
   return add_pairs(hn::BitCast(dot_shorts, a), hn::BitCast(dot_shorts, b));
 }
