@@ -177,47 +177,39 @@ HWY_INLINE auto choose_tile(const PreparedWeights& w, const QuantizedActivations
 template <class Codes, std::size_t Rows>
 void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x, float* y,
                      std::size_t y_stride) {
-  // The activations of these columns stay in the caches for so many blocks of weights.
-  constexpr std::size_t columns_at_once = 512, blocks_at_once = 4;
+  // What is decoded of a block and its sums stay in the first-level cache.
+  constexpr std::size_t columns_at_once = 512;
   constexpr std::size_t most_rows = Rows == tile_lines ? prepared_batch : 2 * Rows, tile_size = Rows * lanes;
   HWY_ALIGN std::uint8_t integers[prepared_rows * columns_at_once];
-  HWY_ALIGN float totals[blocks_at_once * ceil_div(most_rows, Rows) * tile_size];
+  HWY_ALIGN float totals[ceil_div(most_rows, Rows) * tile_size];
   const TileShapes shapes(Rows, std::min(tile_line, weights.units * prepared_unit));
   _tile_loadconfig(&shapes);
   const std::size_t tiles = ceil_div(x.rows, Rows), blocks = ceil_div(outputs, prepared_rows);
   const std::size_t groups_at_once = columns_at_once / prepared_unit / weights.units;
+  const std::size_t group_bytes = weights.units * unit_bytes<Codes>;
   const auto multiply = choose_tile<Rows>(weights, x);
   const auto first_row = [&](std::size_t tile) { return std::min(tile * Rows, x.rows - Rows); };
-  for (std::size_t first = 0; first < blocks; first += blocks_at_once) {
-    const std::size_t count = std::min(blocks_at_once, blocks - first);
-    std::fill_n(totals, count * tiles * tile_size, 0.0f);
-    for (std::size_t begin = 0; begin < weights.groups; begin += groups_at_once) {
-      const std::size_t end = std::min(weights.groups, begin + groups_at_once);
-      for (std::size_t b = 0; b < count; ++b) {
-        const PreparedWeights w = vnni::from_block(weights, first + b, blocks);
-        decode_signed<Codes>(w, begin, end, integers);
-        // The intrinsics that load tiles do not tell every compiler that they read memory.
-        std::atomic_signal_fence(std::memory_order_seq_cst);
+  for (std::size_t block = 0; block < blocks; ++block) {
+    const PreparedWeights w = vnni::from_block(weights, block, blocks);
+    std::fill_n(totals, tiles * tile_size, 0.0f);
+    for (std::size_t begin = 0; begin < w.groups; begin += groups_at_once) {
+      const std::size_t end = std::min(w.groups, begin + groups_at_once);
+      decode_signed<Codes>(w, begin, end, integers);
+      // The intrinsics that load tiles do not tell every compiler that they read memory.
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      const std::size_t share = ceil_div((end - begin) * group_bytes, tiles);
+      for (std::size_t t = 0; t < tiles; ++t) {
         // What is decoded next comes from memory while the tiles are multiplied.
-        const bool last = b + 1 == count;
-        const std::uint8_t* const next = weights.codes + (first + (last ? 0 : b + 1)) * weights.code_stride +
-                                         (last ? end : begin) * weights.units * unit_bytes<Codes>;
-        const std::size_t share = ceil_div((end - begin) * weights.units * unit_bytes<Codes>, tiles);
-        for (std::size_t t = 0; t < tiles; ++t) {
-          for (std::size_t line = 0; line < share; line += tile_line)
-            _mm_prefetch(reinterpret_cast<const char*>(next + t * share + line), _MM_HINT_T1);
-          float* tile = totals + (b * tiles + t) * tile_size;
-          multiply(w, integers, integer_bias<Codes>(w), x, first_row(t), begin, end, tile);
-        }
+        const std::uint8_t* const next = w.codes + end * group_bytes + t * share;
+        for (std::size_t line = 0; line < share; line += tile_line)
+          _mm_prefetch(reinterpret_cast<const char*>(next + line), _MM_HINT_T1);
+        multiply(w, integers, integer_bias<Codes>(w), x, first_row(t), begin, end, totals + t * tile_size);
       }
     }
-    for (std::size_t b = 0; b < count; ++b) {
-      const PreparedWeights w = vnni::from_block(weights, first + b, blocks);
-      const std::size_t j = (first + b) * prepared_rows;
-      for (std::size_t t = 0; t < tiles; ++t)
-        store_tile(w, x, first_row(t), Rows, totals + (b * tiles + t) * tile_size, y + j,
-                   std::min(prepared_rows, outputs - j), y_stride);
-    }
+    const std::size_t j = block * prepared_rows;
+    for (std::size_t t = 0; t < tiles; ++t)
+      store_tile(w, x, first_row(t), Rows, totals + t * tile_size, y + j, std::min(prepared_rows, outputs - j),
+                 y_stride);
   }
   _tile_release();
 }
