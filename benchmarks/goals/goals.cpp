@@ -205,14 +205,16 @@ int main() {
   constexpr std::size_t in_cache = 16, in_memory = 16384, in_both_caches = 256, batch = 128;
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
-  std::vector<float> weights(in_memory * columns), copy(weights.size() + 16), x(batch * columns);
+  constexpr std::size_t bytes = in_memory * columns * sizeof(float);
+  // Whole lines, which non-temporal stores need, and as tensors stand in files and in pare's own memory.
+  pare::Buffer from = value(pare::Buffer::allocate(bytes)), to = value(pare::Buffer::allocate(bytes));
+  auto* const weights = reinterpret_cast<float*>(from.data());
+  auto* const out = reinterpret_cast<float*>(to.data());
+  std::vector<float> x(batch * columns);
   for (float& v : x) v = normal(random);
-  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = x[i * 7919 % x.size()];
-  // Non-temporal stores need whole lines.
-  float* const out = copy.data() + (64 - reinterpret_cast<std::uintptr_t>(copy.data()) % 64) % 64 / sizeof(float);
-  const auto matrices = [&](std::size_t rows) {
-    return Matrices{{weights.data(), rows, columns}, {out, rows, columns}};
-  };
+  for (std::size_t i = 0; i < in_memory * columns; ++i) weights[i] = x[i * 7919 % x.size()];
+  std::memset(out, 0, bytes);
+  const auto matrices = [&](std::size_t rows) { return Matrices{{weights, rows, columns}, {out, rows, columns}}; };
   const MatrixView<const float> inputs(x.data(), batch, columns);
 
   std::printf("| work | scheme | pare | limit, the same unit | ratio | goal | |\n|---|---|---|---|---|---|---|\n");

@@ -64,6 +64,7 @@
 #undef PARE_VNNI
 #endif
 #if PARE_AMX
+#include "pare/kernels/highway/amx-rows-inl.hpp"
 #include "pare/kernels/highway/amx-inl.hpp"
 #endif
 #include "pare/kernels/highway/prepared-inl.hpp"
