@@ -93,16 +93,17 @@ void print_matmul(const PackedTensor<S>& packed, const char* target) {
 }
 
 template <SchemeType S, class Kernels>
-void print_prepared_matmul(const PackedTensor<S>& packed, const char* target) {
+void print_prepared_matmul(const PackedTensor<S>& packed, ActivationScales scales, const char* kernel,
+                           const char* target) {
   const auto prepared = prepare<S, Kernels>(packed);
   require(prepared.has_value());
   std::vector<float> y(9 * shape.rows);
   require(matmul<S, Kernels>(*prepared, MatrixView<const float>(inputs.data(), 9, shape.cols),
-                             MatrixView<float>(y.data(), 9, shape.rows))
+                             MatrixView<float>(y.data(), 9, shape.rows), {}, scales)
               .has_value());
   Fnv1a hash;
   hash.add_values(y);
-  std::printf("prepared-matmul/%s/%s %016llx\n", std::string(name<S>()).c_str(), target, hash.value());
+  std::printf("%s/%s/%s %016llx\n", kernel, std::string(name<S>()).c_str(), target, hash.value());
 }
 
 template <SchemeType S, class Kernels>
@@ -112,8 +113,10 @@ void print_all(const char* target) {
   print_dequantize<S, Kernels, Half>(packed, "dequantize-f16", target);
   print_dequantize<S, Kernels, BFloat16>(packed, "dequantize-bf16", target);
   print_matmul<S, Kernels>(packed, target);
-  if constexpr (IntegerFormat<typename S::format_type> || std::same_as<typename S::format_type, E2M1>)
-    print_prepared_matmul<S, Kernels>(packed, target);
+  if constexpr (IntegerFormat<typename S::format_type> || std::same_as<typename S::format_type, E2M1>) {
+    print_prepared_matmul<S, Kernels>(packed, ActivationScales::per_group, "prepared-matmul", target);
+    print_prepared_matmul<S, Kernels>(packed, ActivationScales::per_row, "prepared-matmul-of-rows", target);
+  }
 }
 
 template <class Kernels>
