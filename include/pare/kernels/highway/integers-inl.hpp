@@ -170,21 +170,21 @@ HWY_INLINE void finish_rows(const PreparedWeights& w, std::size_t part, const Qu
   }
 #pragma GCC unroll 8
   for (std::size_t v = 0; v < Vectors; ++v) {
-    const std::size_t block = v / parts, first = (part + v % parts) * lanes;
-    const Floats scale = load_prepared_scales(w, block * w.scale_stride, first);
+    const std::size_t first = (part + v % parts) * lanes;
+    const Floats scale = load_prepared_scales(w, v / parts * w.scale_stride, first);
     // What offsets are multiplied by, in the sums and beside them.
     Ints zero = hn::Set(ints, HasOffsets || w.minimums != nullptr ? 0 : 1);
     if (!HasOffsets && w.zero_points != nullptr)
-      zero = load_zero_points(w.zero_points + block * w.zero_point_stride + first);
+      zero = load_zero_points(w.zero_points + v / parts * w.zero_point_stride + first);
     Floats minimum = hn::Zero(floats);
-    if (w.minimums != nullptr) minimum = load_minimums(w, block * w.minimum_stride, first);
+    if (w.minimums != nullptr) minimum = load_minimums(w, v / parts * w.minimum_stride, first);
     for (std::size_t r = 0; r < rows; ++r) {
-      float* const at = sums + (r * Vectors + v) * lanes;
+      float* const to = sums + (r * Vectors + v) * lanes;
       const Ints offset = hn::Set(ints, x.offsets[row + r]);
-      const Ints sum = hn::Add(hn::BitCast(ints, hn::Load(floats, at)), hn::Mul(zero, offset));
+      const Ints sum = hn::Add(hn::BitCast(ints, hn::Load(floats, to)), hn::Mul(zero, offset));
       Floats total = fused_multiply_add(hn::ConvertTo(floats, sum), scale, hn::Zero(floats));
       if (w.minimums != nullptr) total = fused_multiply_add(hn::ConvertTo(floats, offset), minimum, total);
-      hn::Store(hn::Mul(total, hn::Set(floats, x.scales[row + r])), floats, at);
+      hn::Store(hn::Mul(total, hn::Set(floats, x.scales[row + r])), floats, to);
     }
   }
 }
