@@ -67,6 +67,7 @@ HWY_INLINE void add_groups(const PreparedWeights& w, std::uint8_t bias, const Qu
                            std::size_t g, const std::int32_t (*HWY_RESTRICT sums)[Rows * lanes],
                            Floats (&total)[Rows]) {
   Floats scale[Groups], minimums[Groups];
+  HWY_ALIGN float offsets[Groups][Rows];
   Ints zero[Groups];  // what the offsets of the activations are multiplied by, for the sums and for their products
 #pragma GCC unroll 2
   for (std::size_t i = 0; i < Groups; ++i) {
@@ -75,19 +76,24 @@ HWY_INLINE void add_groups(const PreparedWeights& w, std::uint8_t bias, const Qu
     if constexpr (Corrected == Correction::zero_points)
       zero[i] = hn::Add(load_zero_points(w.zero_points + (g + i) * w.zero_point_step), zero[i]);
     zero[i] = hn::And(zero[i], hn::Set(ints, 0xffff));
-    if constexpr (Corrected == Correction::minimums) minimums[i] = load_minimums(w, (g + i) * w.minimum_step, 0);
+    if constexpr (Corrected == Correction::minimums) {
+      minimums[i] = load_minimums(w, (g + i) * w.minimum_step, 0);
+      for (std::size_t r = 0; r < Rows; ++r)
+        offsets[i][r] = static_cast<float>(x.offsets[(g + i) * x.offset_step + row + r]);
+    }
   }
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r)
 #pragma GCC unroll 2
     for (std::size_t i = 0; i < Groups; ++i) {
       Ints sum = hn::Load(ints, sums[i] + r * lanes);
-      const std::int32_t offset = Corrected == Correction::none ? 0 : x.offsets[(g + i) * x.offset_step + row + r];
-      if constexpr (Corrected != Correction::none) sum = hn::Add(sum, multiply_small(zero[i], hn::Set(ints, offset)));
+      // Nibbles with minimums have no bias.
+      if (Corrected == Correction::zero_points || (Corrected == Correction::minimums && bias != 0))
+        sum = hn::Add(sum, multiply_small(zero[i], hn::Set(ints, x.offsets[(g + i) * x.offset_step + row + r])));
       const Floats value = hn::ConvertTo(floats, sum);
       Floats products = OneScale ? fused_multiply_add(value, scale[i], total[r]) : hn::Mul(value, scale[i]);
       if constexpr (Corrected == Correction::minimums)
-        products = fused_multiply_add(hn::Set(floats, static_cast<float>(offset)), minimums[i], products);
+        products = fused_multiply_add(hn::Set(floats, offsets[i][r]), minimums[i], products);
       total[r] = OneScale ? products
                           : fused_multiply_add(products, hn::Set(floats, x.scales[(g + i) * x.scale_step + row + r]),
                                                total[r]);
@@ -97,47 +103,58 @@ HWY_INLINE void add_groups(const PreparedWeights& w, std::uint8_t bias, const Qu
 /// Adds groups [begin, end) of Rows rows of activations from `row` on with one block of weights, whose integers of
 /// these groups are decoded, to `totals`, 16 floats for each row; the rest as add_groups says.
 template <std::size_t Rows, Correction Corrected, bool OneScale>
-void multiply_tile(const PreparedWeights& w, const std::uint8_t* integers, std::uint8_t bias,
-                   const QuantizedActivations& x, std::size_t row, std::size_t begin, std::size_t end,
-                   float* HWY_RESTRICT totals) {
+HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* integers, std::uint8_t bias,
+                              const QuantizedActivations& x, std::size_t row, std::size_t begin, std::size_t end,
+                              float* HWY_RESTRICT totals) {
   const std::size_t group = w.units * prepared_unit, x_step = x.rows * group, step = group * prepared_rows;
   const std::int8_t* x_codes = x.codes + (begin * x.rows + row) * group;
   HWY_ALIGN std::int32_t sums[2][2][Rows * lanes];
   Floats total[Rows];
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r) total[r] = hn::Load(floats, totals + r * lanes);
-  // Two groups at a time: a tile alone would wait for its own store. They take their time while the sums of the two
-  // before are scaled.
-  const std::size_t pairs = (end - begin) / 2;
-  for (std::size_t p = 0; p <= pairs; ++p) {
-    if (p < pairs) {
-      multiply_group<0>(x_codes + 2 * p * x_step, group, integers + 2 * p * step);
-      multiply_group<1>(x_codes + (2 * p + 1) * x_step, group, integers + (2 * p + 1) * step);
+  // Tiles take their time while the sums of those before are scaled.
+  if constexpr (!OneScale) {
+    multiply_group<0>(x_codes, group, integers);
+    for (std::size_t g = begin; g < end; ++g) {
+      _tile_stored(0, sums[0][0], tile_line);
+      if (g + 1 < end) multiply_group<0>(x_codes + (g + 1 - begin) * x_step, group, integers + (g + 1 - begin) * step);
+      add_groups<1, Rows, Corrected, OneScale>(w, bias, x, row, g, sums[0], total);
     }
-    if (p > 0) add_groups<2, Rows, Corrected, OneScale>(w, bias, x, row, begin + 2 * p - 2, sums[(p + 1) % 2], total);
-    if (p < pairs) {
-      _tile_stored(0, sums[p % 2][0], tile_line);
-      _tile_stored(1, sums[p % 2][1], tile_line);
+  } else {
+    // Where that is short, a tile alone would wait for its own store: two at a time.
+    const std::size_t pairs = (end - begin) / 2;
+    for (std::size_t p = 0; p <= pairs; ++p) {
+      if (p < pairs) {
+        multiply_group<0>(x_codes + 2 * p * x_step, group, integers + 2 * p * step);
+        multiply_group<1>(x_codes + (2 * p + 1) * x_step, group, integers + (2 * p + 1) * step);
+      }
+      if (p > 0) add_groups<2, Rows, Corrected, OneScale>(w, bias, x, row, begin + 2 * p - 2, sums[(p + 1) % 2], total);
+      if (p < pairs) {
+        _tile_stored(0, sums[p % 2][0], tile_line);
+        _tile_stored(1, sums[p % 2][1], tile_line);
+      }
     }
-  }
-  if ((end - begin) % 2 != 0) {
-    multiply_group<0>(x_codes + 2 * pairs * x_step, group, integers + 2 * pairs * step);
-    _tile_stored(0, sums[0][0], tile_line);
-    add_groups<1, Rows, Corrected, OneScale>(w, bias, x, row, end - 1, sums[0], total);
+    if ((end - begin) % 2 != 0) {
+      multiply_group<0>(x_codes + 2 * pairs * x_step, group, integers + 2 * pairs * step);
+      _tile_stored(0, sums[0][0], tile_line);
+      add_groups<1, Rows, Corrected, OneScale>(w, bias, x, row, end - 1, sums[0], total);
+    }
   }
 #pragma GCC unroll 16
   for (std::size_t r = 0; r < Rows; ++r) hn::Store(total[r], floats, totals + r * lanes);
 }
 
-/// The multiply_tile for these weights and activations.
-template <std::size_t Rows>
-HWY_INLINE auto choose_tile(const PreparedWeights& w, const QuantizedActivations& x) {
-  const auto choose = [&]<bool OneScale>(std::bool_constant<OneScale>) {
-    return w.minimums != nullptr      ? &multiply_tile<Rows, Correction::minimums, OneScale>
-           : w.zero_points != nullptr ? &multiply_tile<Rows, Correction::zero_points, OneScale>
-                                      : &multiply_tile<Rows, Correction::none, OneScale>;
-  };
-  return x.scale_step == 0 ? choose(std::true_type()) : choose(std::false_type());
+/// The same with the correction that the weights ask for.
+template <std::size_t Rows, bool OneScale>
+HWY_INLINE void multiply_corrected_tile(const PreparedWeights& w, const std::uint8_t* integers, std::uint8_t bias,
+                                        const QuantizedActivations& x, std::size_t row, std::size_t begin,
+                                        std::size_t end, float* HWY_RESTRICT totals) {
+  if (w.minimums != nullptr)
+    multiply_tile<Rows, Correction::minimums, OneScale>(w, integers, bias, x, row, begin, end, totals);
+  else if (w.zero_points != nullptr)
+    multiply_tile<Rows, Correction::zero_points, OneScale>(w, integers, bias, x, row, begin, end, totals);
+  else
+    multiply_tile<Rows, Correction::none, OneScale>(w, integers, bias, x, row, begin, end, totals);
 }
 
 /// Rows rows of activations and more. Where their number is no multiple of it, the last tile takes rows once more that
@@ -155,7 +172,7 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
   const std::size_t tiles = ceil_div(x.rows, Rows), blocks = ceil_div(outputs, prepared_rows);
   const std::size_t groups_at_once = columns_at_once / prepared_unit / weights.units;
   const std::size_t group_bytes = weights.units * unit_bytes<Codes>;
-  const auto multiply = choose_tile<Rows>(weights, x);
+  const std::uint8_t bias = integer_bias<Codes>(weights);
   const auto first_row = [&](std::size_t tile) { return std::min(tile * Rows, x.rows - Rows); };
   for (std::size_t block = 0; block < blocks; ++block) {
     const PreparedWeights w = vnni::from_block(weights, block, blocks);
@@ -171,7 +188,11 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
         const std::uint8_t* const next = w.codes + end * group_bytes + t * share;
         for (std::size_t line = 0; line < share; line += tile_line)
           _mm_prefetch(reinterpret_cast<const char*>(next + line), _MM_HINT_T1);
-        multiply(w, integers, integer_bias<Codes>(w), x, first_row(t), begin, end, totals + t * tile_size);
+        float* const to = totals + t * tile_size;
+        if (x.scale_step == 0)
+          multiply_corrected_tile<Rows, true>(w, integers, bias, x, first_row(t), begin, end, to);
+        else
+          multiply_corrected_tile<Rows, false>(w, integers, bias, x, first_row(t), begin, end, to);
       }
     }
     const std::size_t j = block * prepared_rows;
