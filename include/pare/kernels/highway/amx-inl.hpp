@@ -145,10 +145,11 @@ HWY_INLINE void multiply_tile(const PreparedWeights& w, const std::uint8_t* inte
 }
 
 /// The same with the correction that the weights ask for.
-template <std::size_t Rows, bool OneScale>
-HWY_INLINE void multiply_corrected_tile(const PreparedWeights& w, const std::uint8_t* integers, std::uint8_t bias,
+template <class Codes, std::size_t Rows, bool OneScale>
+HWY_INLINE void multiply_corrected_tile(const PreparedWeights& w, const std::uint8_t* integers,
                                         const QuantizedActivations& x, std::size_t row, std::size_t begin,
                                         std::size_t end, float* HWY_RESTRICT totals) {
+  const std::uint8_t bias = integer_bias<Codes>(w);  // a constant where there is something to correct
   if (w.minimums != nullptr)
     multiply_tile<Rows, Correction::minimums, OneScale>(w, integers, bias, x, row, begin, end, totals);
   else if (w.zero_points != nullptr)
@@ -172,7 +173,6 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
   const std::size_t tiles = ceil_div(x.rows, Rows), blocks = ceil_div(outputs, prepared_rows);
   const std::size_t groups_at_once = columns_at_once / prepared_unit / weights.units;
   const std::size_t group_bytes = weights.units * unit_bytes<Codes>;
-  const std::uint8_t bias = integer_bias<Codes>(weights);
   const auto first_row = [&](std::size_t tile) { return std::min(tile * Rows, x.rows - Rows); };
   for (std::size_t block = 0; block < blocks; ++block) {
     const PreparedWeights w = vnni::from_block(weights, block, blocks);
@@ -190,9 +190,9 @@ void multiply_matrix(const PreparedWeights& weights, std::size_t outputs, const 
           _mm_prefetch(reinterpret_cast<const char*>(next + line), _MM_HINT_T1);
         float* const to = totals + t * tile_size;
         if (x.scale_step == 0)
-          multiply_corrected_tile<Rows, true>(w, integers, bias, x, first_row(t), begin, end, to);
+          multiply_corrected_tile<Codes, Rows, true>(w, integers, x, first_row(t), begin, end, to);
         else
-          multiply_corrected_tile<Rows, false>(w, integers, bias, x, first_row(t), begin, end, to);
+          multiply_corrected_tile<Codes, Rows, false>(w, integers, x, first_row(t), begin, end, to);
       }
     }
     const std::size_t j = block * prepared_rows;
