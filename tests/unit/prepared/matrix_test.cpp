@@ -13,6 +13,7 @@
 
 #include "../normal_values.hpp"
 #include "pare/tensor/tensor.hpp"
+#include "product_bound.hpp"
 
 namespace {
 
@@ -71,21 +72,14 @@ TEST(PreparedMatrix, ProductsStayWithinTheStatedBound) {
           const auto sections = static_cast<double>(ceil_div(shape.cols, prepared->section()));
           for (std::size_t i = 0; i < rows; ++i)
             for (std::size_t j = 0; j < shape.rows; ++j) {
-              double exact = 0.0, bound = 0.0;
-              for (std::size_t begin = 0; begin < shape.cols; begin += group) {
-                const std::size_t end = std::min(shape.cols, begin + group);
-                double scale = 0.0;
-                for (std::size_t c = begin; c < end; ++c)
-                  scale = std::max(scale, std::abs(double{x[i * shape.cols + c]}) / 127.0);
-                for (std::size_t c = begin; c < end; ++c) {
-                  const double v = x[i * shape.cols + c];
-                  const detail::BlockLine line = detail::block_line(matrix, j / block.rows, c / block.cols);
-                  const double w = std::abs(matrix.codes()(j, c) * double{line.scale}) + std::abs(double{line.minimum});
-                  exact += matrix.value(j, c) * v;
-                  bound += w * (0.501 * scale + std::ldexp((sections + 4.0) * (std::abs(v) + scale), -24));
-                }
-              }
-              EXPECT_LE(std::abs(double{y[i * shape.rows + j]} - exact), bound) << bits << " bits, " << block.cols;
+              const ProductBound expected = product_bound(
+                  std::span(x).subspan(i * shape.cols, shape.cols), group, sections + 4.0, [&](std::size_t c) {
+                    const detail::BlockLine line = detail::block_line(matrix, j / block.rows, c / block.cols);
+                    return BoundedWeight{matrix.value(j, c), std::abs(matrix.codes()(j, c) * double{line.scale}) +
+                                                                 std::abs(double{line.minimum})};
+                  });
+              EXPECT_LE(std::abs(double{y[i * shape.rows + j]} - expected.exact), expected.error)
+                  << bits << " bits, " << block.cols;
             }
         }
 }

@@ -13,6 +13,7 @@
 
 #include "../normal_values.hpp"
 #include "pare/tensor/tensor.hpp"
+#include "product_bound.hpp"
 
 namespace {
 
@@ -61,19 +62,12 @@ TEST(Prepared, ProductsStayWithinTheStatedBound) {
         ASSERT_TRUE(matmul(prepared, input, MatrixView<float>(y.data(), rows, shape.rows), {}, scales));
         for (std::size_t i = 0; i < rows; ++i)
           for (std::size_t j = 0; j < shape.rows; ++j) {
-            double exact = 0.0, bound = 0.0;
-            for (std::size_t begin = 0; begin < shape.cols; begin += group) {
-              const std::size_t end = std::min(shape.cols, begin + group);
-              double scale = 0.0;
-              for (std::size_t c = begin; c < end; ++c)
-                scale = std::max(scale, std::abs(double{x[i * shape.cols + c]}) / 127.0);
-              for (std::size_t c = begin; c < end; ++c) {
-                const double w = values[j * shape.cols + c], v = x[i * shape.cols + c];
-                exact += w * v;
-                bound += std::abs(w) * (0.501 * scale + std::ldexp((groups + 2.0) * (std::abs(v) + scale), -24));
-              }
-            }
-            EXPECT_LE(std::abs(double{y[i * shape.rows + j]} - exact), bound) << name<S>();
+            const ProductBound expected = product_bound(std::span(x).subspan(i * shape.cols, shape.cols), group,
+                                                        groups + 2.0, [&](std::size_t c) {
+                                                          const double w = values[j * shape.cols + c];
+                                                          return BoundedWeight{w, std::abs(w)};
+                                                        });
+            EXPECT_LE(std::abs(double{y[i * shape.rows + j]} - expected.exact), expected.error) << name<S>();
           }
       }
     });

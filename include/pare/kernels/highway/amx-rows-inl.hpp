@@ -96,8 +96,8 @@ HWY_INLINE void multiply_square(const std::array<const std::int8_t*, Tiles>& x, 
   }
 }
 
-/// Products of whole rows, which are summed as integers, in groups of 64 columns: sums stay in tiles, of as many rows
-/// as divides them best.
+/// Products of whole rows, which are summed as integers, in groups of 64 columns: sums stay in tiles, which have as
+/// equal numbers of rows as there can be; the last one takes rows once more that the one before it has.
 template <class Codes>
 void multiply_whole_rows(const PreparedWeights& weights, std::size_t outputs, const QuantizedActivations& x, float* y,
                          std::size_t y_stride) {
