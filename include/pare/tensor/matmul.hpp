@@ -47,21 +47,24 @@ void multiply_codes(const PackedView<S>& weights, std::size_t begin, std::size_t
   }
 }
 
-/// Many rows of x with rows [begin, end) of the weights: each weight is decoded once for all of them.
-template <class Kernels, std::size_t TileRows, SchemeType S>
+/// Many rows of x with rows [begin, end) of the weights: each weight is decoded once for as many of them as stay in the
+/// second-level cache.
+template <class Kernels, SchemeType S>
 void multiply_rows(const PackedView<S>& weights, std::size_t begin, std::size_t end, MatrixView<const float> x,
                    MatrixView<float> y) {
-  alignas(Buffer::alignment) std::array<float, TileRows * product_columns> tile;
-  for (std::size_t n = begin; n < end; n += TileRows) {
-    const std::size_t rows = std::min(TileRows, end - n);
+  constexpr std::size_t tile_rows = 8, rows_at_once = 128;
+  alignas(Buffer::alignment) std::array<float, tile_rows * product_columns> tile;
+  for (std::size_t i = 0; i < x.rows; i += rows_at_once)
     for (std::size_t c = 0; c < x.cols; c += product_columns) {
       const std::size_t width = std::min(product_columns, x.cols - c);
-      for (std::size_t r = 0; r < rows; ++r)
-        decode_columns<Kernels, S>(weights, n + r, c, width, tile.data() + r * product_columns);
-      Kernels::accumulate_products(x.data + c, x.rows, x.row_stride, tile.data(), rows, product_columns, width,
-                                   y.data + n, y.row_stride);
+      for (std::size_t n = begin; n < end; n += tile_rows) {
+        const std::size_t rows = std::min(tile_rows, end - n);
+        for (std::size_t r = 0; r < rows; ++r)
+          decode_columns<Kernels, S>(weights, n + r, c, width, tile.data() + r * product_columns);
+        Kernels::accumulate_products(x.row(i) + c, std::min(rows_at_once, x.rows - i), x.row_stride, tile.data(), rows,
+                                     product_columns, width, y.row(i) + n, y.row_stride);
+      }
     }
-  }
 }
 
 }  // namespace detail
@@ -70,7 +73,7 @@ void multiply_rows(const PackedView<S>& weights, std::size_t begin, std::size_t 
 ///
 /// Every backend, target and executor gives the same bits: each 1024 columns are multiplied by the dequantized weights
 /// and summed as ReferenceKernels::accumulate_products says, and these sums are added in order, starting at 0. So the
-/// error of each y is at most (in / 16 + in / 1024 + 6) * 2^-24 * sum |x_c * w_c|, to first order. Uses up to 64 KiB of
+/// error of each y is at most (in / 16 + in / 1024 + 6) * 2^-24 * sum |x_c * w_c|, to first order. Uses up to 40 KiB of
 /// the stack; allocates nothing. Rows of x and y must have adjacent columns. Errors: shapes that do not fit, strided
 /// columns, null pointers, overlapping memory.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels>
@@ -98,7 +101,7 @@ Result<void> matmul(PackedView<S> weights, MatrixView<const float> x, MatrixView
     if (x.rows < 4 && (!S::has_zero_point || block_rows == 1 || block_rows == detail::whole))
       detail::multiply_codes<Kernels, S>(weights, begin, end, x, y);
     else
-      detail::multiply_rows<Kernels, 16, S>(weights, begin, end, x, y);
+      detail::multiply_rows<Kernels, S>(weights, begin, end, x, y);
   });
   return {};
 }

@@ -161,14 +161,17 @@ TEST(Tensor, EigenMatricesOfEitherOrderGiveTheSameBytes) {
 }
 
 TEST(Tensor, ProductsStayWithinTheStatedBound) {
-  for (const std::size_t cols : {1u, 100u, 1024u, 3000u}) {
+  struct Size {
+    std::size_t rows, cols;
+  };
+  for (const auto [rows, cols] : {Size{11, 1}, Size{11, 100}, Size{11, 1024}, Size{11, 3000}, Size{131, 1030}}) {
     const Shape shape{70, cols};
-    const std::vector<float> weights = normal_values(shape.rows * cols), x = normal_values(11 * cols, 2);
+    const std::vector<float> weights = normal_values(shape.rows * cols), x = normal_values(rows * cols, 2);
     auto packed = quantize<U4>(weights, shape);
-    std::vector<float> values(weights.size()), y(11 * shape.rows);
+    std::vector<float> values(weights.size()), y(rows * shape.rows);
     ASSERT_TRUE(dequantize(*packed, values));
-    ASSERT_TRUE(matmul(*packed, MatrixView<const float>(x.data(), 11, cols), MatrixView<float>(y.data(), 11, 70)));
-    for (std::size_t i = 0; i < 11; ++i)
+    ASSERT_TRUE(matmul(*packed, MatrixView<const float>(x.data(), rows, cols), MatrixView<float>(y.data(), rows, 70)));
+    for (std::size_t i = 0; i < rows; ++i)
       for (std::size_t n = 0; n < shape.rows; ++n) {
         double exact = 0.0, magnitude = 0.0;
         for (std::size_t c = 0; c < cols; ++c) {
@@ -179,9 +182,11 @@ TEST(Tensor, ProductsStayWithinTheStatedBound) {
         const double steps = static_cast<double>(cols) / 16 + static_cast<double>(cols) / 1024 + 6;
         EXPECT_LE(std::abs(double{y[i * 70 + n]} - exact), steps * std::ldexp(magnitude, -24));
       }
-    std::vector<float> one(70);
-    ASSERT_TRUE(matvec(*packed, std::span(x).first(cols), one));
-    EXPECT_TRUE(std::equal(one.begin(), one.end(), y.begin()));
+    for (const std::size_t row : {std::size_t{0}, rows - 1}) {
+      std::vector<float> one(70);
+      ASSERT_TRUE(matvec(*packed, std::span(x).subspan(row * cols, cols), one));
+      EXPECT_TRUE(std::equal(one.begin(), one.end(), y.begin() + static_cast<std::ptrdiff_t>(row * 70)));
+    }
   }
 }
 

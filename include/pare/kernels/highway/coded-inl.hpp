@@ -5,8 +5,8 @@ inline namespace PARE_ABI {
 namespace HWY_NAMESPACE {
 #if PARE_VECTORS
 
-/// Reads codes as vectors of values from vector `part` on, at most `most_vectors` at once; `reversed` where element i
-/// of each 16 stands in lane reverse_bits(i). Built once per group. Only widths of up to four bits and of eight are
+/// Reads codes as vectors of values from vector `part` on, at most `most_vectors` at once; `interleaved` where elements
+/// i and i + 8 of each 16 stand side by side. Built once per group. Only widths of up to four bits and of eight are
 /// read without unpacking.
 template <class F>
 struct CodeReader {
@@ -14,7 +14,7 @@ struct CodeReader {
     if constexpr (F::bits <= 4) return Decoder<F>::vectors;
     return std::size_t{1};
   }();
-  static constexpr bool reversed = false;
+  static constexpr bool interleaved = false;
   Decoder<F> decoder;
 
   HWY_INLINE CodeReader(float scale, std::uint8_t zero_point) : decoder(scale, zero_point) {}
@@ -33,14 +33,14 @@ template <class F>
   requires(F::bits == 4 && lanes == 16)
 struct CodeReader<F> {
   static constexpr std::size_t most_vectors = 1;
-  static constexpr bool reversed = true;
+  static constexpr bool interleaved = true;
   Floats table;
   Words shifts;
 
   HWY_INLINE CodeReader(float scale, std::uint8_t zero_point) : table(group_values<F>(scale, zero_point)) {
     alignas(64) static constexpr auto amounts = [] {
       std::array<std::uint32_t, lanes> a{};
-      for (std::uint32_t i = 0; i < lanes; ++i) a[i] = static_cast<std::uint32_t>(reverse_bits(i, 16) % 8) * 4;
+      for (std::uint32_t i = 0; i < lanes; ++i) a[i] = i / 2 * 4;
       return a;
     }();
     shifts = hn::Load(words, amounts.data());
@@ -55,25 +55,26 @@ struct CodeReader<F> {
 template <class F>
 inline constexpr bool reads_codes = F::bits == 8 || F::bits <= 4;
 
+/// The lanes of 16 values in the order of an interleaving reader, and back.
+HWY_INLINE Floats interleave(Floats v, bool back) {
+  alignas(64) static constexpr auto sources = [] {
+    std::array<std::array<std::int32_t, 16>, 2> of{};
+    for (std::size_t i = 0; i < 16; ++i) {
+      of[0][i] = static_cast<std::int32_t>(i / 2 + i % 2 * 8);
+      of[1][i] = static_cast<std::int32_t>(i % 8 * 2 + i / 8);
+    }
+    return of;
+  }();
+  return hn::TableLookupLanes(v, hn::SetTableIndices(floats, sources[back].data()));
+}
+
 /// n values in the order of a reader's lanes, filled up with zeros to a multiple of 16.
 template <class F>
 HWY_INLINE void arrange(const float* HWY_RESTRICT from, std::size_t n, float* HWY_RESTRICT to) {
-  std::size_t i = 0;
-  const auto lane = [](std::size_t j) { return CodeReader<F>::reversed ? reverse_bits(j, 16) : j; };
-  if constexpr (!CodeReader<F>::reversed) {
-    for (; n - i >= lanes; i += lanes) hn::Store(hn::LoadU(floats, from + i), floats, to + i);
-    i = i / 16 * 16;
-  } else {
-    alignas(64) static constexpr auto sources = [] {
-      std::array<std::int32_t, 16> of{};
-      for (std::size_t j = 0; j < 16; ++j) of[j] = static_cast<std::int32_t>(reverse_bits(j, 16));
-      return of;
-    }();
-    const auto index = hn::SetTableIndices(floats, sources.data());
-    for (; n - i >= 16; i += 16) hn::Store(hn::TableLookupLanes(hn::LoadU(floats, from + i), index), floats, to + i);
-  }
-  if (i == n) return;
-  for (std::size_t j = 0; j < 16; ++j) to[i + lane(j)] = i + j < n ? from[i + j] : 0.0f;
+  std::memcpy(to, from, n * sizeof(float));
+  std::fill(to + n, to + ceil_div(n, 16) * 16, 0.0f);
+  if constexpr (CodeReader<F>::interleaved)
+    for (std::size_t i = 0; i < n; i += 16) hn::Store(interleave(hn::Load(floats, to + i), false), floats, to + i);
 }
 
 /// Rows of codes with one stretch of scales and zero points each.
@@ -191,7 +192,11 @@ void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::s
         for (; count - r >= 4; r += 4)
           accumulate_coded_rows<F, 4>(arranged, from(first + r), n, group, offset, sums + r);
         for (; r < count; ++r) accumulate_coded_rows<F, 1>(arranged, from(first + r), n, group, offset, sums + r);
-        add_folded<CodeReader<F>::reversed>(sums, count, y + first);
+        if constexpr (CodeReader<F>::interleaved)
+          for (Floats(&row)[parts] : sums) row[0] = interleave(row[0], true);
+        HWY_ALIGN float totals[lanes];
+        hn::Store(fold_rows(sums), floats, totals);
+        for (std::size_t i = 0; i < count; ++i) y[first + i] += totals[i];
       }
       return;
     }

@@ -47,32 +47,16 @@ HWY_INLINE float fold(float (&s)[16]) {
   return s[0];
 }
 
-/// The lowest bits of i, as many as it takes to count to `count`, in reverse.
-constexpr std::size_t reverse_bits(std::size_t i, std::size_t count) {
-  std::size_t reversed = 0;
-  for (; count > 1; count /= 2, i /= 2) reversed = reversed * 2 + i % 2;
-  return reversed;
-}
-
-/// Adds the sixteen partial sums of s[i], folded in halves, to y[i] for i < count. Reversed is true where partial sum j
-/// of each stands in lane reverse_bits(j) already: there neighbours are what folding in halves adds.
-template <bool Reversed = false>
-HWY_INLINE void add_folded(Floats (&s)[lanes][parts], std::size_t count, float* HWY_RESTRICT y) {
-  alignas(64) static constexpr auto order = [] {
-    std::array<std::int32_t, lanes> of{};
-    for (std::size_t i = 0; i < lanes; ++i) of[i] = static_cast<std::int32_t>(reverse_bits(i, lanes));
-    return of;
-  }();
+/// The sixteen partial sums of s[i], folded in halves, in lane i.
+HWY_INLINE Floats fold_rows(Floats (&s)[lanes][parts]) {
   Floats rows[lanes];
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < lanes; ++i) {
     for (std::size_t half = parts / 2; half > 0; half /= 2)
       for (std::size_t p = 0; p < half; ++p) s[i][p] = hn::Add(s[i][p], s[i][p + half]);
-    rows[i] = Reversed ? s[i][0] : hn::TableLookupLanes(s[i][0], hn::SetTableIndices(floats, order.data()));
+    rows[i] = s[i][0];
   }
-  HWY_ALIGN float sums[lanes];
-  hn::Store(combine_lanes(rows, [](Floats a, Floats b) HWY_ATTR { return hn::Add(a, b); }), floats, sums);
-  for (std::size_t i = 0; i < count; ++i) y[i] += sums[i];
+  return combine_lanes(rows, [](Floats a, Floats b) HWY_ATTR { return hn::Add(a, b); });
 }
 
 /// An M x N tile of y, its sums in registers.
@@ -121,26 +105,33 @@ HWY_INLINE void accumulate_tile(const float* HWY_RESTRICT x, std::size_t x_strid
 #pragma GCC unroll 8
   for (std::size_t first = 0; first < M; first += rows) {
     Floats folded[lanes][parts];
-    HWY_ALIGN float total[lanes] = {};
+    HWY_ALIGN float total[lanes];
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < lanes; ++i)
 #pragma GCC unroll 8
       for (std::size_t p = 0; p < parts; ++p)
         folded[i][p] = i < rows * N && first + i / N < M ? sum[first + i / N][i % N][p] : hn::Zero(floats);
-    add_folded(folded, lanes, total);
+    hn::Store(fold_rows(folded), floats, total);
+    const hn::CappedTag<float, N> row;
     for (std::size_t i = first; i < std::min(first + rows, M); ++i)
-      for (std::size_t j = 0; j < N; ++j) y[i * y_stride + j] += total[(i - first) * N + j];
+      hn::StoreU(hn::Add(hn::LoadU(row, y + i * y_stride), hn::LoadU(row, total + (i - first) * N)), row,
+                 y + i * y_stride);
   }
 }
 
-/// Rows of x in tiles of M, the last ones singly.
+/// Rows of x from i on, M at a time, with all rows of w, N at a time; returns the first row left over.
 template <std::size_t M, std::size_t N>
-HWY_INLINE void accumulate_columns(const float* x, std::size_t m, std::size_t x_stride, const float* w,
-                                   std::size_t w_stride, std::size_t k, float* y, std::size_t y_stride) {
-  std::size_t i = 0;
-  for (; m - i >= M; i += M)
-    accumulate_tile<M, N>(x + i * x_stride, x_stride, w, w_stride, k, y + i * y_stride, y_stride);
-  for (; i < m; ++i) accumulate_tile<1, N>(x + i * x_stride, x_stride, w, w_stride, k, y + i * y_stride, y_stride);
+HWY_INLINE std::size_t accumulate_rows(const float* x, std::size_t i, std::size_t m, std::size_t x_stride,
+                                       const float* w, std::size_t n, std::size_t w_stride, std::size_t k, float* y,
+                                       std::size_t y_stride) {
+  for (; m - i >= M; i += M) {
+    std::size_t j = 0;
+    for (; n - j >= N; j += N)
+      accumulate_tile<M, N>(x + i * x_stride, x_stride, w + j * w_stride, w_stride, k, y + i * y_stride + j, y_stride);
+    for (; j < n; ++j)
+      accumulate_tile<M, 1>(x + i * x_stride, x_stride, w + j * w_stride, w_stride, k, y + i * y_stride + j, y_stride);
+  }
+  return i;
 }
 
 #endif
@@ -152,10 +143,17 @@ void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, co
   // As many sums as the registers hold: 32 with AVX-512 and NEON, 16 elsewhere.
   constexpr std::size_t tile_m = lanes == 16 ? 6 : HWY_TARGET == HWY_NEON ? 2 : 3;
   constexpr std::size_t tile_n = lanes == 16 ? 4 : lanes == 8 ? 2 : HWY_TARGET == HWY_NEON ? 2 : 1;
-  std::size_t j = 0;
-  for (; n - j >= tile_n; j += tile_n)
-    accumulate_columns<tile_m, tile_n>(x, m, x_stride, w + j * w_stride, w_stride, k, y + j, y_stride);
-  for (; j < n; ++j) accumulate_columns<tile_m, 1>(x, m, x_stride, w + j * w_stride, w_stride, k, y + j, y_stride);
+  // 1024 columns of so many rows of weights stay in the first-level cache.
+  constexpr std::size_t rows_at_once = 8;
+  for (std::size_t j = 0; j < n; j += rows_at_once) {
+    const auto multiply = [&]<std::size_t M>(std::integral_constant<std::size_t, M>, std::size_t i) HWY_ATTR {
+      return accumulate_rows<M, tile_n>(x, i, m, x_stride, w + j * w_stride, std::min(rows_at_once, n - j), w_stride, k,
+                                        y + j, y_stride);
+    };
+    std::size_t i = multiply(std::integral_constant<std::size_t, tile_m>(), 0);
+    i = multiply(std::integral_constant<std::size_t, 2>(), i);
+    multiply(std::integral_constant<std::size_t, 1>(), i);
+  }
 #else
   ReferenceKernels::accumulate_products(x, m, x_stride, w, n, w_stride, k, y, y_stride);
 #endif

@@ -35,17 +35,33 @@ HWY_INLINE void prefetch_window(const T* x) {
   for (std::uintptr_t part = 0; part < parts; ++part) __builtin_prefetch(to + part * (window / parts), 0, 2);
 }
 
-/// The combination of all lanes of v[i] in lane i.
+/// The combination of all lanes of v[i] in lane i: of each lane with the one half a vector above, then of the first
+/// half in the same way. `combine` takes its operands in any order.
 template <class Combine>
 HWY_INLINE Floats combine_lanes(Floats (&v)[lanes], Combine combine) {
-#pragma GCC unroll 4
-  for (std::size_t count = lanes / 2; count > 0; count /= 2)
+  if constexpr (lanes >= 8) {
 #pragma GCC unroll 8
-    for (std::size_t i = 0; i < count; ++i) {
-      const Floats a = v[2 * i], b = v[2 * i + 1];
-      v[i] = combine(hn::ConcatEven(floats, b, a), hn::ConcatOdd(floats, b, a));
+    for (std::size_t i = 0; i < lanes / 2; ++i) {
+      const Floats a = v[i], b = v[i + lanes / 2];
+      v[i] = combine(hn::ConcatUpperLower(floats, b, a), hn::ConcatLowerUpper(floats, b, a));
     }
-  return v[0];
+  }
+  if constexpr (lanes == 16) {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) {
+      const Floats a = v[i], b = v[i + 4];
+      v[i] = combine(hn::OddEvenBlocks(b, a), hn::SwapAdjacentBlocks(hn::OddEvenBlocks(a, b)));
+    }
+  }
+#pragma GCC unroll 2
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Floats a = v[2 * i], b = v[2 * i + 1];
+    v[i] = combine(hn::InterleaveLower(floats, a, b), hn::InterleaveUpper(floats, a, b));
+  }
+  const hn::Repartition<std::uint64_t, FloatTag> pairs;
+  const auto a = hn::BitCast(pairs, v[0]), b = hn::BitCast(pairs, v[1]);
+  return combine(hn::BitCast(floats, hn::InterleaveLower(pairs, a, b)),
+                 hn::BitCast(floats, hn::InterleaveUpper(pairs, a, b)));
 }
 
 /// The limits of `lanes` groups, a group in each lane.
