@@ -1,10 +1,22 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <string_view>
 
 #include "pare/formats/format.hpp"
 
 namespace pare {
+namespace detail {
+
+/// Every byte as a float. Instructions that read an operand into all lanes spare converting it.
+inline constexpr auto byte_floats = [] {
+  std::array<float, 256> floats{};
+  for (std::size_t i = 0; i < floats.size(); ++i) floats[i] = static_cast<float>(i);
+  return floats;
+}();
+
+}  // namespace detail
 
 /// B-bit integers: two's complement -2^(B-1) .. 2^(B-1) - 1, or unsigned 0 .. 2^B - 1. The one-bit signed integers are
 /// -1 and 0.

@@ -16,7 +16,7 @@ namespace detail {
 template <class Kernels, SchemeType S>
 void multiply_codes(const PackedView<S>& weights, std::size_t begin, std::size_t end, MatrixView<const float> x,
                     MatrixView<float> y) {
-  constexpr std::size_t most_scales = 2048;
+  constexpr std::size_t most_scales = 4096;
   std::array<float, most_scales> scales;
   constexpr bool rows_have_scales = S::granularity_type::block_rows == 1;
   const std::size_t group = weights.group(), grid = S::granularity_type::grid(weights.shape).cols;

@@ -45,9 +45,9 @@ struct CodeReader<F> {
     }();
     shifts = hn::Load(words, amounts.data());
   }
-  HWY_INLINE void operator()(const std::uint8_t* codes, std::size_t, Floats (&values)[1]) const {
+  HWY_INLINE void operator()(const std::uint8_t* codes, std::size_t part, Floats (&values)[1]) const {
     const hn::Repartition<std::uint64_t, FloatTag> longs;
-    const Words code = hn::Shr(hn::BitCast(words, hn::Set(longs, load_le(codes, 8))), shifts);
+    const Words code = hn::Shr(hn::BitCast(words, hn::Set(longs, load_le(codes + 8 * part, 8))), shifts);
     values[0] = look_up_lanes(table, code);
   }
 };
@@ -71,10 +71,19 @@ HWY_INLINE Floats interleave(Floats v, bool back) {
 /// n values in the order of a reader's lanes, filled up with zeros to a multiple of 16.
 template <class F>
 HWY_INLINE void arrange(const float* HWY_RESTRICT from, std::size_t n, float* HWY_RESTRICT to) {
-  std::memcpy(to, from, n * sizeof(float));
-  std::fill(to + n, to + ceil_div(n, 16) * 16, 0.0f);
-  if constexpr (CodeReader<F>::interleaved)
-    for (std::size_t i = 0; i < n; i += 16) hn::Store(interleave(hn::Load(floats, to + i), false), floats, to + i);
+  const auto arrange16 = [](const float* values, float* out) HWY_ATTR {
+    for (std::size_t p = 0; p < parts; ++p) {
+      Floats v = hn::LoadU(floats, values + p * lanes);
+      if constexpr (CodeReader<F>::interleaved) v = interleave(v, false);
+      hn::Store(v, floats, out + p * lanes);
+    }
+  };
+  std::size_t i = 0;
+  for (; n - i >= 16; i += 16) arrange16(from + i, to + i);
+  if (i == n) return;
+  HWY_ALIGN float last[16] = {};
+  std::memcpy(last, from + i, (n - i) * sizeof(float));
+  arrange16(last, to + i);
 }
 
 /// Rows of codes with one stretch of scales and zero points each.
@@ -140,19 +149,20 @@ HWY_INLINE void accumulate_coded_rows(const float* HWY_RESTRICT x, const CodedRo
         }
       };
       constexpr std::integral_constant<std::size_t, 16> fewest;
-      constexpr bool twice = CodeReader<F>::most_vectors * lanes == 32 || (lanes == 16 && F::bits == 8);
+      constexpr bool twice = lanes == 16 || CodeReader<F>::most_vectors * lanes == 32;
       constexpr std::integral_constant<std::size_t, twice ? 32 : 16> most;
       std::size_t i = begin;
       for (; end - i >= most; i += most) step(i, most);
       for (; i < end; i += 16) step(i, fewest);
     };
-    if constexpr (Rows == 4)
-      multiply({CodeReader<F>(w.scales[g], zero_point(0, g)),
-                CodeReader<F>(w.scales[w.scale_stride + g], zero_point(1, g)),
-                CodeReader<F>(w.scales[2 * w.scale_stride + g], zero_point(2, g)),
-                CodeReader<F>(w.scales[3 * w.scale_stride + g], zero_point(3, g))});
+    const auto reader = [&](std::size_t r)
+                            HWY_ATTR { return CodeReader<F>(w.scales[r * w.scale_stride + g], zero_point(r, g)); };
+    if constexpr (Rows == 8)
+      multiply({reader(0), reader(1), reader(2), reader(3), reader(4), reader(5), reader(6), reader(7)});
+    else if constexpr (Rows == 4)
+      multiply({reader(0), reader(1), reader(2), reader(3)});
     else
-      multiply({CodeReader<F>(w.scales[g], zero_point(0, g))});
+      multiply({reader(0)});
     begin = end;
   }
 #pragma GCC unroll 8
@@ -173,6 +183,7 @@ void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::s
 #if PARE_VECTORS
   if constexpr (reads_codes<F>) {
     if (group - offset >= n || (group % 16 == 0 && offset % 16 == 0)) {
+      constexpr std::size_t rows_at_once = lanes == 16 && F::bits <= 4 ? 8 : 4;
       HWY_ALIGN float arranged[product_columns];
       arrange<F>(x, n, arranged);
       const auto from = [&](std::size_t row) {
@@ -189,8 +200,8 @@ void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::s
         for (std::size_t i = count; i < lanes; ++i)
           for (Floats& part : sums[i]) part = hn::Zero(floats);
         std::size_t r = 0;
-        for (; count - r >= 4; r += 4)
-          accumulate_coded_rows<F, 4>(arranged, from(first + r), n, group, offset, sums + r);
+        for (; count - r >= rows_at_once; r += rows_at_once)
+          accumulate_coded_rows<F, rows_at_once>(arranged, from(first + r), n, group, offset, sums + r);
         for (; r < count; ++r) accumulate_coded_rows<F, 1>(arranged, from(first + r), n, group, offset, sums + r);
         if constexpr (CodeReader<F>::interleaved)
           for (Floats(&row)[parts] : sums) row[0] = interleave(row[0], true);
