@@ -9,11 +9,11 @@
 namespace pare {
 namespace detail {
 
-/// Every byte as a float. Instructions that read an operand into all lanes spare converting it.
-inline constexpr auto byte_floats = [] {
-  std::array<float, 256> floats{};
-  for (std::size_t i = 0; i < floats.size(); ++i) floats[i] = static_cast<float>(i);
-  return floats;
+/// Every byte as a float. Kernels read zero points from it, into all lanes at once, instead of converting them.
+inline constexpr auto byte_values = [] {
+  std::array<float, 256> values{};
+  for (std::size_t code = 0; code < values.size(); ++code) values[code] = static_cast<float>(code);
+  return values;
 }();
 
 }  // namespace detail

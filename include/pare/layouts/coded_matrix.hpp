@@ -38,14 +38,6 @@ constexpr CodeFormat code_format() noexcept {
   return {F::name(), F::bits, UnsignedFormat<F>, detail::format_values<F>};
 }
 
-namespace detail {
-inline constexpr auto byte_values = [] {
-  std::array<float, 256> values{};
-  for (std::size_t code = 0; code < values.size(); ++code) values[code] = static_cast<float>(code);
-  return values;
-}();
-}  // namespace detail
-
 /// Integers of 1 to 8 bits that count from zero, chosen at run time; the same description as code_format<UInt<bits>>().
 /// Of other bits a format without values, which no matrix takes.
 constexpr CodeFormat unsigned_format(int bits) noexcept {

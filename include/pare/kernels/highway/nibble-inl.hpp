@@ -20,7 +20,7 @@ HWY_INLINE Floats group_values(float scale, std::uint8_t zero_point) {
     return v;
   }();
   Floats v = hn::Load(floats, values.data());
-  if constexpr (UnsignedFormat<F>) v = hn::Sub(v, hn::Set(floats, detail::byte_floats[zero_point]));
+  if constexpr (UnsignedFormat<F>) v = hn::Sub(v, hn::Set(floats, detail::byte_values[zero_point]));
   return hn::Mul(v, hn::Set(floats, scale));
 }
 
