@@ -190,6 +190,20 @@ TEST(Tensor, ProductsStayWithinTheStatedBound) {
   }
 }
 
+TEST(Tensor, RowsOfMoreScalesThanAreDecodedAtOnceGiveTheSameProducts) {
+  using Narrow = Scheme<4, Asymmetric, PerGroup<16>>;
+  const Shape shape{3, 4500 * 16 + 7};
+  const std::vector<float> x = normal_values(5 * shape.cols, 2);
+  const auto packed = quantize<Narrow>(normal_values(shape.rows * shape.cols), shape);
+  ASSERT_TRUE(packed);
+  // One row is multiplied by codes, whose scales stand in a buffer; five by decoded weights.
+  std::vector<float> one(shape.rows), five(5 * shape.rows);
+  ASSERT_TRUE(matvec(*packed, std::span(x).first(shape.cols), one));
+  ASSERT_TRUE(
+      matmul(*packed, MatrixView<const float>(x.data(), 5, shape.cols), MatrixView<float>(five.data(), 5, shape.rows)));
+  EXPECT_TRUE(std::equal(one.begin(), one.end(), five.begin()));
+}
+
 TEST(Tensor, SubmatricesKeepTheirNeighbours) {
   std::vector<float> whole = normal_values(20 * 64), out(20 * 64, 9.0f);
   const MatrixView<float> part(whole.data() + 8, 10, 40, 64, 1);

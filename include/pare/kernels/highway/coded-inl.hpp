@@ -55,17 +55,21 @@ struct CodeReader<F> {
 template <class F>
 inline constexpr bool reads_codes = F::bits == 8 || F::bits <= 4;
 
-/// The lanes of 16 values in the order of an interleaving reader, and back.
-HWY_INLINE Floats interleave(Floats v, bool back) {
-  alignas(64) static constexpr auto sources = [] {
-    std::array<std::array<std::int32_t, 16>, 2> of{};
+/// Where the lanes of an interleaving reader's vectors come from among 16 elements, and where these come from there.
+struct Interleaving {
+  std::array<std::int32_t, 16> lanes{}, elements{};
+
+  constexpr Interleaving() {
     for (std::size_t i = 0; i < 16; ++i) {
-      of[0][i] = static_cast<std::int32_t>(i / 2 + i % 2 * 8);
-      of[1][i] = static_cast<std::int32_t>(i % 8 * 2 + i / 8);
+      lanes[i] = static_cast<std::int32_t>(i / 2 + i % 2 * 8);
+      elements[i] = static_cast<std::int32_t>(i % 8 * 2 + i / 8);
     }
-    return of;
-  }();
-  return hn::TableLookupLanes(v, hn::SetTableIndices(floats, sources[back].data()));
+  }
+};
+alignas(64) inline constexpr Interleaving interleaving;
+
+HWY_INLINE Floats reorder(Floats v, const std::array<std::int32_t, 16>& sources) {
+  return hn::TableLookupLanes(v, hn::SetTableIndices(floats, sources.data()));
 }
 
 /// n values in the order of a reader's lanes, filled up with zeros to a multiple of 16.
@@ -74,7 +78,7 @@ HWY_INLINE void arrange(const float* HWY_RESTRICT from, std::size_t n, float* HW
   const auto arrange16 = [](const float* values, float* out) HWY_ATTR {
     for (std::size_t p = 0; p < parts; ++p) {
       Floats v = hn::LoadU(floats, values + p * lanes);
-      if constexpr (CodeReader<F>::interleaved) v = interleave(v, false);
+      if constexpr (CodeReader<F>::interleaved) v = reorder(v, interleaving.lanes);
       hn::Store(v, floats, out + p * lanes);
     }
   };
@@ -204,7 +208,7 @@ void accumulate_coded_products(const float* x, const std::uint8_t* codes, std::s
           accumulate_coded_rows<F, rows_at_once>(arranged, from(first + r), n, group, offset, sums + r);
         for (; r < count; ++r) accumulate_coded_rows<F, 1>(arranged, from(first + r), n, group, offset, sums + r);
         if constexpr (CodeReader<F>::interleaved)
-          for (Floats(&row)[parts] : sums) row[0] = interleave(row[0], true);
+          for (Floats(&row)[parts] : sums) row[0] = reorder(row[0], interleaving.elements);
         HWY_ALIGN float totals[lanes];
         hn::Store(fold_rows(sums), floats, totals);
         for (std::size_t i = 0; i < count; ++i) y[first + i] += totals[i];

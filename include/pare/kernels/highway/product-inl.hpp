@@ -146,13 +146,12 @@ void accumulate_products(const float* x, std::size_t m, std::size_t x_stride, co
   // 1024 columns of so many rows of weights stay in the first-level cache.
   constexpr std::size_t rows_at_once = 8;
   for (std::size_t j = 0; j < n; j += rows_at_once) {
-    const auto multiply = [&]<std::size_t M>(std::integral_constant<std::size_t, M>, std::size_t i) HWY_ATTR {
-      return accumulate_rows<M, tile_n>(x, i, m, x_stride, w + j * w_stride, std::min(rows_at_once, n - j), w_stride, k,
-                                        y + j, y_stride);
-    };
-    std::size_t i = multiply(std::integral_constant<std::size_t, tile_m>(), 0);
-    i = multiply(std::integral_constant<std::size_t, 2>(), i);
-    multiply(std::integral_constant<std::size_t, 1>(), i);
+    const float* const from = w + j * w_stride;
+    float* const to = y + j;
+    const std::size_t rows = std::min(rows_at_once, n - j);
+    std::size_t i = accumulate_rows<tile_m, tile_n>(x, 0, m, x_stride, from, rows, w_stride, k, to, y_stride);
+    i = accumulate_rows<2, tile_n>(x, i, m, x_stride, from, rows, w_stride, k, to, y_stride);
+    accumulate_rows<1, tile_n>(x, i, m, x_stride, from, rows, w_stride, k, to, y_stride);
   }
 #else
   ReferenceKernels::accumulate_products(x, m, x_stride, w, n, w_stride, k, y, y_stride);
