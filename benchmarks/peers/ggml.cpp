@@ -24,42 +24,42 @@ using Int4AsymGroup32F16 = pare::Scheme<4, pare::Asymmetric, pare::PerGroup<32>,
 
 struct Conversions {
   pare::MatrixView<const float> weights;
-  std::vector<Case> quantize = {}, dequantize = {};
+  std::vector<Row> quantize = {}, dequantize = {};
   std::vector<float> out = std::vector<float>(weights.rows * weights.cols);
 
   [[nodiscard]] std::size_t count() const { return out.size(); }
 
   template <class S>
-  void add(ggml_type type, const char* name) {
+  void add(ggml_type type, const char* name, double quantize_goal = 1.0) {
     const auto rows = static_cast<std::int64_t>(weights.rows), cols = static_cast<std::int64_t>(weights.cols);
     const auto blocks = std::make_shared<std::vector<std::uint8_t>>(ggml_row_size(type, cols) * weights.rows);
-    quantize.push_back(
-        {name, [=, this] { ggml_quantize_chunk(type, weights.data, blocks->data(), 0, rows, cols, nullptr); }});
     const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(weights)));
     const Case ours{std::string(pare::name<S>()),
                     [=, this] { expect(pare::quantize_into<S>(weights, packed->view())); }};
-    quantize.push_back(ours);
+    const auto theirs = [=, this] { ggml_quantize_chunk(type, weights.data, blocks->data(), 0, rows, cols, nullptr); };
+    quantize.push_back({{name, theirs}, {ours}, quantize_goal});
 #ifdef PARE_GGML_CPU
-    quantize.push_back({std::string(name) + " of the CPU backend", [=, this] {
-                          ggml_get_type_traits_cpu(type)->from_float(weights.data, blocks->data(), rows * cols);
-                        }});
-    quantize.push_back(ours);
+    const auto of_the_backend = [=, this] {
+      ggml_get_type_traits_cpu(type)->from_float(weights.data, blocks->data(), rows * cols);
+    };
+    quantize.push_back({{std::string(name) + " of the CPU backend", of_the_backend}, {ours}});
 #endif
-    dequantize.push_back(
-        {name, [=, this] { ggml_get_type_traits(type)->to_float(blocks->data(), out.data(), rows * cols); }});
-    dequantize.push_back({std::string(pare::name<S>()), [=, this] {
-                            const pare::MatrixView<float> view(out.data(), weights.rows, weights.cols);
-                            expect(pare::dequantize<S>(packed->view(), view));
-                          }});
+    const auto decode_theirs = [=, this] {
+      ggml_get_type_traits(type)->to_float(blocks->data(), out.data(), rows * cols);
+    };
+    const auto decode_ours = [=, this] {
+      expect(pare::dequantize<S>(packed->view(), pare::MatrixView<float>(out.data(), weights.rows, weights.cols)));
+    };
+    dequantize.push_back({{name, decode_theirs}, {{std::string(pare::name<S>()), decode_ours}}});
   }
 };
 
 /// Both programs write the same kind of blocks, whose signal to noise stands beside their names.
 struct Searches {
   pare::MatrixView<const float> weights;
-  std::vector<Case> cases = {};
+  std::vector<Row> table = {};
 
-  void add(ggml_type type, pare::gguf::BlockType block_type, const char* name) {
+  void add(ggml_type type, pare::gguf::BlockType block_type, const char* name, double goal = 1.0) {
     const auto rows = static_cast<std::int64_t>(weights.rows), cols = static_cast<std::int64_t>(weights.cols);
     const auto blocks = std::make_shared<std::vector<std::uint8_t>>(ggml_row_size(type, cols) * weights.rows);
     const auto theirs = [=, this] { ggml_quantize_chunk(type, weights.data, blocks->data(), 0, rows, cols, nullptr); };
@@ -71,8 +71,7 @@ struct Searches {
       const pare::MatrixView<const float> decoded(out.data(), weights.rows, weights.cols);
       return fmt::format("{}, {:.2f} dB", what, value(pare::sqnr(weights, decoded)));
     };
-    cases.push_back({with_signal(name, theirs), theirs});
-    cases.push_back({with_signal("quantize_fast", ours), ours});
+    table.push_back({{with_signal(name, theirs), theirs}, {{with_signal("quantize_fast", ours), ours}}, goal});
   }
 };
 
@@ -174,10 +173,10 @@ struct GgmlCpu {
 struct Products {
   const GgmlCpu& cpu;
   pare::MatrixView<const float> weights, x;
-  std::vector<Case> cases = {};
+  std::vector<Row> table = {};
 
   template <class S>
-  void add(ggml_type type, ggml_backend_buffer_type_t memory, const char* name) {
+  void add(ggml_type type, ggml_backend_buffer_type_t memory, const char* name, double goal = 1.0) {
     const auto theirs = std::make_shared<GgmlProduct>(cpu.backend, memory, type, weights, x);
     const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(weights)));
     const auto y = std::make_shared<std::vector<float>>(x.rows * weights.rows);
@@ -195,9 +194,9 @@ struct Products {
     check_same_product(theirs->result(), *y, name);
     ours_prepared();
     check_same_product(theirs->result(), *y, name);
-    cases.push_back({name, [theirs] { theirs->run(); }});
-    cases.push_back({std::string(pare::name<S>()), ours});
-    cases.push_back({"prepared", ours_prepared});
+    table.push_back({{name, [theirs] { theirs->run(); }},
+                     {{std::string(pare::name<S>()), ours}, {"prepared", ours_prepared}},
+                     goal});
   }
 };
 
@@ -205,7 +204,7 @@ struct Products {
 struct BlockProducts {
   const GgmlCpu& cpu;
   pare::MatrixView<const float> weights, x;
-  std::vector<Case> cases = {};
+  std::vector<Row> table = {};
 
   void add(ggml_type type, pare::gguf::BlockType block_type, ggml_backend_buffer_type_t memory, const char* name) {
     const auto rows = static_cast<std::int64_t>(weights.rows), cols = static_cast<std::int64_t>(weights.cols);
@@ -223,8 +222,7 @@ struct BlockProducts {
     theirs->run();
     ours();
     check_same_product(theirs->result(), *y, name);
-    cases.push_back({name, [theirs] { theirs->run(); }});
-    cases.push_back({"the same blocks, prepared", ours});
+    table.push_back({{name, [theirs] { theirs->run(); }}, {{"the same blocks, prepared", ours}}});
   }
 };
 
@@ -241,21 +239,21 @@ void compare_block_products(const GgmlCpu& cpu, pare::MatrixView<const float> we
   if (cpu.repacks(GGML_TYPE_Q2_K))
     products.add(GGML_TYPE_Q2_K, pare::gguf::BlockType::q2_k, cpu.repacked, "q2_K repacked");
   print_beside("product of blocks, M = " + std::to_string(x.rows), "ggml", "GFLOP/s", billions(weights, x),
-               std::move(products.cases));
+               products.table);
 }
 
-void compare_products(const GgmlCpu& cpu, pare::MatrixView<const float> weights, pare::MatrixView<const float> x) {
+void compare_products(const GgmlCpu& cpu, pare::MatrixView<const float> weights, pare::MatrixView<const float> x,
+                      double repacked_goal) {
   Products products{cpu, weights, x};
   products.add<pare::catalog::Int4Group32F16>(GGML_TYPE_Q4_0, cpu.plain, "q4_0");
   if (cpu.repacked != nullptr)
-    products.add<pare::catalog::Int4Group32F16>(GGML_TYPE_Q4_0, cpu.repacked, "q4_0 repacked");
+    products.add<pare::catalog::Int4Group32F16>(GGML_TYPE_Q4_0, cpu.repacked, "q4_0 repacked", repacked_goal);
   products.add<Int4AsymGroup32F16>(GGML_TYPE_Q4_1, cpu.plain, "q4_1");
   products.add<Int8Group32F16>(GGML_TYPE_Q8_0, cpu.plain, "q8_0");
   products.add<pare::catalog::MXFP4>(GGML_TYPE_MXFP4, cpu.plain, "mxfp4");
   products.add<pare::catalog::Int4Group32>(GGML_TYPE_F32, cpu.plain, "f32");
   products.add<pare::catalog::Int8Group32>(GGML_TYPE_F32, cpu.plain, "f32");
-  print_beside("product, M = " + std::to_string(x.rows), "ggml", "GFLOP/s", billions(weights, x),
-               std::move(products.cases), 2);
+  print_beside("product, M = " + std::to_string(x.rows), "ggml", "GFLOP/s", billions(weights, x), products.table);
 }
 
 }  // namespace
@@ -263,22 +261,22 @@ void compare_products(const GgmlCpu& cpu, pare::MatrixView<const float> weights,
 void compare_ggml(const Inputs& inputs) {
   const GgmlCpu cpu(inputs.avx2);
   Conversions conversions{inputs.converted()};
-  conversions.add<pare::catalog::Int4Group32F16>(GGML_TYPE_Q4_0, "q4_0");
+  conversions.add<pare::catalog::Int4Group32F16>(GGML_TYPE_Q4_0, "q4_0", inputs.goal(30.0));
   conversions.add<Int4AsymGroup32F16>(GGML_TYPE_Q4_1, "q4_1");
   conversions.add<Int8Group32F16>(GGML_TYPE_Q8_0, "q8_0");
-  conversions.add<pare::catalog::MXFP4>(GGML_TYPE_MXFP4, "mxfp4");
+  conversions.add<pare::catalog::MXFP4>(GGML_TYPE_MXFP4, "mxfp4", inputs.goal(60.0));
   const double gigabytes = 1e-9 * static_cast<double>(conversions.count() * sizeof(float));
-  print_beside("quantize", "ggml", "GB/s", gigabytes, std::move(conversions.quantize));
-  print_beside("dequantize", "ggml", "GB/s", gigabytes, std::move(conversions.dequantize));
+  print_beside("quantize", "ggml", "GB/s", gigabytes, conversions.quantize);
+  print_beside("dequantize", "ggml", "GB/s", gigabytes, conversions.dequantize);
   Searches searches{inputs.converted()};
   searches.add(GGML_TYPE_Q2_K, pare::gguf::BlockType::q2_k, "q2_K");
   searches.add(GGML_TYPE_Q3_K, pare::gguf::BlockType::q3_k, "q3_K");
-  searches.add(GGML_TYPE_Q4_K, pare::gguf::BlockType::q4_k, "q4_K");
+  searches.add(GGML_TYPE_Q4_K, pare::gguf::BlockType::q4_k, "q4_K", inputs.goal(10.0));
   searches.add(GGML_TYPE_Q5_K, pare::gguf::BlockType::q5_k, "q5_K");
   searches.add(GGML_TYPE_Q6_K, pare::gguf::BlockType::q6_k, "q6_K");
-  print_beside("quantize by search", "ggml", "GB/s", gigabytes, std::move(searches.cases));
-  compare_products(cpu, inputs.weights, inputs.first_rows(1));
-  compare_products(cpu, inputs.weights, inputs.x);
+  print_beside("quantize by search", "ggml", "GB/s", gigabytes, searches.table);
+  compare_products(cpu, inputs.weights, inputs.first_rows(1), 1.0);
+  compare_products(cpu, inputs.weights, inputs.x, inputs.goal(3.0));
   compare_block_products(cpu, inputs.weights, inputs.first_rows(1));
   compare_block_products(cpu, inputs.weights, inputs.x);
 }

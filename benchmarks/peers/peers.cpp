@@ -1,6 +1,5 @@
 // pare beside other libraries: the same work from the same buffers, on one thread, one after the other round after
-// round; medians of the thread's processor time. The last column says how many times faster pare is; below 1 it is
-// slower.
+// round; medians of the thread's processor time, how many times as fast pare is, and the goal.
 //
 //   pare_bench_peers [--avx2 FILE] [MiB of float32 weights for the conversions; default 0.25]
 //
@@ -18,20 +17,32 @@
 namespace peers {
 
 void print_beside(const std::string& title, const std::string& peer, const std::string& unit, double work,
-                  std::vector<Case> cases, std::size_t ours) {
+                  const std::vector<Row>& rows) {
+  std::vector<Case> cases;
+  for (const Row& row : rows) {
+    cases.push_back(row.theirs);
+    cases.insert(cases.end(), row.ours.begin(), row.ours.end());
+  }
   time_round_robin(cases);
+  const std::size_t ours = rows.front().ours.size();
   std::printf("\n| %s, %s | %s |", peer.c_str(), title.c_str(), unit.c_str());
   for (std::size_t i = 0; i < ours; ++i) std::printf(" pare | %s | pare / %s |", unit.c_str(), peer.c_str());
-  std::printf("\n|---|---|");
+  std::printf(" goal | |\n|---|---|");
   for (std::size_t i = 0; i < ours; ++i) std::printf("---|---|---|");
-  for (std::size_t i = 0; i + ours < cases.size(); i += ours + 1) {
-    const double theirs = work / cases[i].median();
-    std::printf("\n| %s | %.1f |", cases[i].name.c_str(), theirs);
-    for (std::size_t j = i + 1; j <= i + ours; ++j)
-      std::printf(" %s | %.1f | %.2f |", cases[j].name.c_str(), work / cases[j].median(),
-                  work / cases[j].median() / theirs);
+  std::printf("---|---|\n");
+  auto timed = cases.begin();
+  for (const Row& row : rows) {
+    const double theirs = work / timed->median();
+    std::printf("| %s | %.1f |", timed->name.c_str(), theirs);
+    double times = 0.0;
+    for (std::size_t i = 0; i < ours; ++i) {
+      const Case& our = *++timed;
+      times = work / our.median() / theirs;
+      std::printf(" %s | %.1f | %.2f |", our.name.c_str(), work / our.median(), times);
+    }
+    std::printf(" %.2f | %s |\n", row.goal, times >= row.goal ? "met" : "missed");
+    ++timed;
   }
-  std::printf("\n");
   std::fflush(stdout);
 }
 

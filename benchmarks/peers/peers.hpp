@@ -11,10 +11,18 @@
 
 namespace peers {
 
-/// Times cases of a peer's, each with the `ours` of pare's that follow it, in turns, and prints a row for each; `work`
-/// divided by seconds is in `unit`.
+/// What a peer does and what pare does beside it. The last of pare's is alike in all, and is to be `goal` times as
+/// fast.
+struct Row {
+  Case theirs;
+  std::vector<Case> ours;
+  double goal = 1.0;
+};
+
+/// Times the rows, which have the same number of pare's cases, in turns and prints them; `work` divided by seconds is
+/// in `unit`.
 void print_beside(const std::string& title, const std::string& peer, const std::string& unit, double work,
-                  std::vector<Case> cases, std::size_t ours = 1);
+                  const std::vector<Row>& rows);
 
 /// Ends the program where two products differ by more than the rounding of weights and activations.
 void check_same_product(const std::vector<float>& a, const std::vector<float>& b, const std::string& name);
@@ -27,6 +35,8 @@ struct Inputs {
   pare::MatrixView<const float> x;
   const char* avx2 = nullptr;  ///< where nobody uses more than AVX2: the file of ggml's backend for it
 
+  /// With AVX2 the goal is to be ahead.
+  [[nodiscard]] double goal(double with_avx512) const { return avx2 != nullptr ? 1.0 : with_avx512; }
   [[nodiscard]] pare::MatrixView<const float> converted() const {
     return {weights.data, conversion_rows, weights.cols};
   }

@@ -67,7 +67,7 @@ class XnnpackProduct {
   Operator product_, convert_;
 };
 
-void compare_product(pare::MatrixView<const float> weights, pare::MatrixView<const float> x) {
+void compare_product(pare::MatrixView<const float> weights, pare::MatrixView<const float> x, double goal) {
   const auto packed = value(pare::quantize<Int4Group32BF16>(weights));
   const auto theirs = std::make_shared<XnnpackProduct>(packed, x);
   const auto prepared = std::make_shared<pare::PreparedTensor<Int4Group32BF16>>(value(pare::prepare(packed)));
@@ -80,16 +80,17 @@ void compare_product(pare::MatrixView<const float> weights, pare::MatrixView<con
   ours();
   check_same_product(theirs->result(), *y, "qd8_f32_qb4w");
   print_beside("product, M = " + std::to_string(x.rows), "XNNPACK", "GFLOP/s", billions(weights, x),
-               {{"qd8_f32_qb4w", [theirs] { theirs->run(); }},
-                {std::string(pare::name<Int4Group32BF16>()) + ", prepared", ours}});
+               {{{"qd8_f32_qb4w", [theirs] { theirs->run(); }},
+                 {{std::string(pare::name<Int4Group32BF16>()) + ", prepared", ours}},
+                 goal}});
 }
 
 }  // namespace
 
 void compare_xnnpack(const Inputs& inputs) {
   check(xnn_initialize(nullptr), "this processor");
-  compare_product(inputs.weights, inputs.first_rows(1));
-  compare_product(inputs.weights, inputs.x);
+  compare_product(inputs.weights, inputs.first_rows(1), 1.0);
+  compare_product(inputs.weights, inputs.x, 1.4);
 }
 
 }  // namespace peers

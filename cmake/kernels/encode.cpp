@@ -30,6 +30,12 @@ void CompiledKernels::encode_codes(const T* x, std::size_t n, std::size_t group,
   HighwayKernels::encode<F>(x, n, group, parameters, codes, following);
 }
 
+template <Nvfp4Dialect D, Element T>
+bool CompiledKernels::encode_nvfp4(const T* x, std::size_t n, float tensor_scale, std::uint8_t* codes,
+                                   std::uint8_t* scales, std::size_t following) noexcept {
+  return HighwayKernels::encode_nvfp4<D>(x, n, tensor_scale, codes, scales, following);
+}
+
 namespace {
 
 using Function = void (*)();
@@ -38,6 +44,8 @@ template <class T, class... F>
 void add_element(std::vector<Function>& kept, FormatList<F...>) {
   kept.push_back(reinterpret_cast<Function>(&CompiledKernels::find_range<T>));
   (kept.push_back(reinterpret_cast<Function>(&CompiledKernels::encode_codes<F, T>)), ...);
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::encode_nvfp4<Nvfp4Dialect::modelopt, T>));
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::encode_nvfp4<Nvfp4Dialect::compressed_tensors, T>));
 }
 
 template <class Rule, class S>

@@ -8,6 +8,7 @@
 #include "families.hpp"
 #include "pare/layouts/layouts.hpp"
 #include "pare/schemes/schemes.hpp"
+#include "pare/tensor/tensor.hpp"
 
 namespace golden {
 namespace {
@@ -45,7 +46,7 @@ struct Quantized {
 };
 
 template <Nvfp4Dialect D>
-Quantized quantize_nvfp4(const std::vector<float>& input) {
+Quantized encode_blocks(const std::vector<float>& input) {
   Quantized q;
   q.tensor_scale = nvfp4_tensor_scale<D>(largest(input));
   for (std::size_t i = 0; i + nvfp4_block <= input.size(); i += nvfp4_block) {
@@ -60,10 +61,27 @@ Quantized quantize_nvfp4(const std::vector<float>& input) {
   return q;
 }
 
+/// The verbs on a matrix of one row.
+template <Nvfp4Dialect D>
+void check_verbs(const std::vector<float>& input, const Quantized& expected, Report& report) {
+  const auto packed = quantize_nvfp4<D>(MatrixView<const float>(input.data(), 1, input.size()));
+  if (!packed) return report.check("quantize_nvfp4", false, packed.error().message);
+  report.equal("quantize_nvfp4's scale", std::vector<float>{expected.tensor_scale},
+               std::vector<float>{packed->tensor_scale});
+  report.equal("quantize_nvfp4's scales", expected.scales, Bytes(packed->scales().begin(), packed->scales().end()));
+  report.equal("quantize_nvfp4's codes", pack_nibbles(expected.codes),
+               Bytes(packed->codes().begin(), packed->codes().end()));
+  std::vector<float> values(input.size());
+  report.check("dequantize", dequantize(*packed, values).has_value(), "is refused");
+  report.equal("dequantize", expected.values, values);
+}
+
 void check_modelopt(const fs::path& file, Report& report) {
   const auto vectors = Vectors::open(file, report);
   if (!vectors) return;
-  const Quantized q = quantize_nvfp4<Nvfp4Dialect::modelopt>(vectors->values<float>("input"));
+  const auto input = vectors->values<float>("input");
+  const Quantized q = encode_blocks<Nvfp4Dialect::modelopt>(input);
+  check_verbs<Nvfp4Dialect::modelopt>(input, q, report);
   report.equal("weight_scale_2", vectors->values<float>("weight_scale_2"), std::vector<float>{q.tensor_scale});
   report.equal("weight_scale", vectors->values<std::uint8_t>("weight_scale"), q.scales);
   report.equal("codes", vectors->values<std::uint8_t>("codes"), q.codes);
@@ -74,7 +92,9 @@ void check_modelopt(const fs::path& file, Report& report) {
 void check_compressed_tensors(const fs::path& file, Report& report) {
   const auto vectors = Vectors::open(file, report);
   if (!vectors) return;
-  const Quantized q = quantize_nvfp4<Nvfp4Dialect::compressed_tensors>(vectors->values<float>("input"));
+  const auto input = vectors->values<float>("input");
+  const Quantized q = encode_blocks<Nvfp4Dialect::compressed_tensors>(input);
+  check_verbs<Nvfp4Dialect::compressed_tensors>(input, q, report);
   report.equal("weight_global_scale", vectors->values<float>("weight_global_scale"),
                std::vector<float>{q.tensor_scale});
   report.equal("weight_scale", vectors->values<std::uint8_t>("weight_scale"), q.scales);

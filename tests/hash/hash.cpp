@@ -144,6 +144,25 @@ void print_lines(const char* target) {
   }
 }
 
+template <Nvfp4Dialect D, class Kernels>
+void print_nvfp4(const char* dialect, const char* target) {
+  const auto packed = quantize_nvfp4<D, Kernels>(MatrixView<const float>(weights.data(), shape.rows, shape.cols));
+  require(packed.has_value());
+  std::vector<BFloat16> values(shape.rows * shape.cols);
+  require(dequantize<D, Kernels>(packed->view(), values).has_value());
+  Fnv1a hash;
+  hash.add(packed->codes());
+  hash.add(packed->scales());
+  hash.add_values(values);
+  std::printf("nvfp4/%s/%s %016llx\n", dialect, target, hash.value());
+}
+
+template <class Kernels>
+void print_nvfp4(const char* target) {
+  print_nvfp4<Nvfp4Dialect::modelopt, Kernels>("modelopt", target);
+  print_nvfp4<Nvfp4Dialect::compressed_tensors, Kernels>("compressed-tensors", target);
+}
+
 /// One scheme of every kind of code, scale and block.
 using Kinds = SchemeList<catalog::Int8Channel, catalog::Int5Group32, catalog::Int4Group128, catalog::Int3AsymGroup32,
                          catalog::NF4Group64, catalog::MXFP4, catalog::FP8Tensor, catalog::MXFP8E5M2>;
@@ -161,6 +180,7 @@ int main() {
     const char* target_name = hwy::TargetName(target);
     Kinds::for_each([&]<class S>(std::type_identity<S>) { print_all<S, HighwayKernels>(target_name); });
     print_lines<HighwayKernels>(target_name);
+    print_nvfp4<HighwayKernels>(target_name);
   }
   hwy::SetSupportedTargetsForTest(0);
   // AVX3 may be refined by VNNI, which is no target of its own.
@@ -168,4 +188,5 @@ int main() {
   Kinds::for_each([]<class S>(std::type_identity<S>) { print_all<S, ReferenceKernels>("reference"); });
   Kinds::for_each([]<class S>(std::type_identity<S>) { print_all<S, XsimdKernels>("xsimd"); });
   print_lines<ReferenceKernels>("reference");
+  print_nvfp4<ReferenceKernels>("reference");
 }

@@ -16,7 +16,7 @@ inline Result<void> check_finite(MatrixView<const float> matrix, const char* wha
   for (std::size_t r = 0; r < matrix.rows; ++r)
     for (std::size_t c = 0; c < matrix.cols; ++c)
       if (!is_finite(matrix(r, c)))
-        return Error{ErrorCode::invalid_argument, std::string("pare: ") + what + " at (" + std::to_string(r) + ", " +
+        return Error{ErrorCode::invalid_argument, "pare: " + std::string(what) + " at (" + std::to_string(r) + ", " +
                                                       std::to_string(c) + ") is " +
                                                       (is_nan(matrix(r, c)) ? "not a number" : "infinite")};
   return {};

@@ -85,6 +85,9 @@ struct CompiledKernels {
   static void multiply_block_csr(const float* x, std::size_t cols, const float* values, const std::uint32_t* columns,
                                  const std::size_t* offsets, std::size_t block_rows, std::size_t block_cols,
                                  std::size_t rows, float* y) noexcept;
+  template <Nvfp4Dialect D, Element T>
+  static bool encode_nvfp4(const T* x, std::size_t n, float tensor_scale, std::uint8_t* codes, std::uint8_t* scales,
+                           std::size_t following = 0) noexcept;
   static void fit_lines(const float* x, const float* weights, std::size_t count, std::size_t n,
                         const LineTrials& trials, float* scales, float* minimums) noexcept;
   static void encode_lines(const float* x, std::size_t count, std::size_t n, const float* scales, const float* minimums,

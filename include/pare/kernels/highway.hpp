@@ -33,6 +33,11 @@ struct Codec {
   using format_type = F;
   using element_type = T;
 };
+template <Nvfp4Dialect D, class T>
+struct Nvfp4Codec {
+  static constexpr Nvfp4Dialect dialect = D;
+  using element_type = T;
+};
 
 /// The targets' entries of each kernel. Members of a class template, so that inline functions of many translation units
 /// share them.
@@ -68,6 +73,12 @@ struct DecodeTable {
   using Function = void (*)(const std::uint8_t*, std::size_t, std::size_t, std::size_t, const float*,
                             const std::uint8_t*, typename C::element_type*);
   static constexpr Function entry[] = PARE_TARGET_TABLE(decode<C>);
+};
+template <class C>
+struct Nvfp4Table {
+  using Function = bool (*)(const typename C::element_type*, std::size_t, float, std::uint8_t*, std::uint8_t*,
+                            std::size_t);
+  static constexpr Function entry[] = PARE_TARGET_TABLE(encode_nvfp4<C>);
 };
 template <class W>
 struct PackTable {
@@ -166,6 +177,12 @@ struct HighwayKernels {
                      const float* scales, const std::uint8_t* zero_points, T* out) noexcept {
     dispatch::DecodeTable<dispatch::Codec<F, T>>::entry[target_index()](codes, n, group, offset, scales, zero_points,
                                                                         out);
+  }
+  template <Nvfp4Dialect D, Element T>
+  static bool encode_nvfp4(const T* x, std::size_t n, float tensor_scale, std::uint8_t* codes, std::uint8_t* scales,
+                           std::size_t following = 0) noexcept {
+    return dispatch::Nvfp4Table<dispatch::Nvfp4Codec<D, T>>::entry[target_index()](x, n, tensor_scale, codes, scales,
+                                                                                   following);
   }
   template <int Bits>
   static void pack(const std::uint8_t* codes, std::size_t n, std::uint8_t* packed) noexcept {

@@ -9,6 +9,7 @@
 #include "pare/kernels/reference_float_products.hpp"
 #include "pare/kernels/reference_hadamard.hpp"
 #include "pare/kernels/reference_lines.hpp"
+#include "pare/kernels/reference_nvfp4.hpp"
 #include "pare/kernels/reference_prepared.hpp"
 #include "pare/schemes/schemes.hpp"
 
@@ -40,7 +41,11 @@ constexpr void write_code(std::uint8_t* codes, std::size_t index, std::uint32_t 
 ///
 /// A row of `n` values is divided into groups of `group` values, the last one maybe shorter. Pointers need no
 /// alignment; inputs and outputs do not overlap. Nothing here allocates.
-struct ReferenceKernels : ReferenceFloatProducts, ReferenceHadamard, ReferenceLines, ReferencePreparedProducts {
+struct ReferenceKernels : ReferenceFloatProducts,
+                          ReferenceHadamard,
+                          ReferenceLines,
+                          ReferenceNvfp4,
+                          ReferencePreparedProducts {
   /// The range of each group of x[0 .. n) into ranges[0 .. ceil(n / group)). `following` values stand behind these in
   /// memory and are read next: a kernel may fetch them.
   template <Element T>

@@ -138,6 +138,11 @@ struct BasicXsimdKernels {
                                  std::size_t rows, float* y) noexcept {
     ReferenceKernels::multiply_block_csr(x, cols, values, columns, offsets, block_rows, block_cols, rows, y);
   }
+  template <Nvfp4Dialect D, Element T>
+  static bool encode_nvfp4(const T* x, std::size_t n, float tensor_scale, std::uint8_t* codes, std::uint8_t* scales,
+                           std::size_t following = 0) noexcept {
+    return ReferenceKernels::encode_nvfp4<D>(x, n, tensor_scale, codes, scales, following);
+  }
   static void fit_lines(const float* x, const float* weights, std::size_t count, std::size_t n,
                         const LineTrials& trials, float* scales, float* minimums) noexcept {
     ReferenceKernels::fit_lines(x, weights, count, n, trials, scales, minimums);

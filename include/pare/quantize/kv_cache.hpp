@@ -192,7 +192,7 @@ class KvCache {
   [[nodiscard]] Result<void> check_rows(MatrixView<const float> matrix, std::size_t cols, const char* what) const {
     if (matrix.cols != cols) return detail::shape_error(what, matrix.shape(), {matrix.rows, cols});
     if (shape_.heads == 0 ? matrix.rows != 0 : matrix.rows % shape_.heads != 0)
-      return Error{ErrorCode::invalid_argument, std::string("pare: ") + what + " has " + std::to_string(matrix.rows) +
+      return Error{ErrorCode::invalid_argument, "pare: " + std::string(what) + " has " + std::to_string(matrix.rows) +
                                                     " rows, which " + std::to_string(shape_.heads) +
                                                     " heads cannot share evenly"};
     return detail::check_input(matrix, what);
@@ -206,7 +206,7 @@ class KvCache {
     if (detail::overlap(matrix.data, count, codes_, parts->codes) ||
         detail::overlap(matrix.data, count, scales_, parts->scales) ||
         detail::overlap(matrix.data, count, zero_points_, parts->zero_points))
-      return Error{ErrorCode::invalid_argument, std::string("pare: ") + what + " overlaps the cache"};
+      return Error{ErrorCode::invalid_argument, "pare: " + std::string(what) + " overlaps the cache"};
     return {};
   }
 

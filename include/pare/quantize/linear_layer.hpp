@@ -27,7 +27,7 @@ inline Result<void> check_layer(const LinearLayer& layer, const char* what) {
   if (Result<void> ok = check_finite(layer.weight, what); !ok) return ok;
   if (layer.bias.empty()) return {};
   if (layer.bias.size() != layer.weight.rows)
-    return Error{ErrorCode::invalid_argument, std::string("pare: ") + what + " has " +
+    return Error{ErrorCode::invalid_argument, "pare: " + std::string(what) + " has " +
                                                   std::to_string(layer.weight.rows) + " rows and a bias of " +
                                                   std::to_string(layer.bias.size()) + " values"};
   return check_finite(MatrixView<const float>(layer.bias.data(), 1, layer.bias.size()), "the bias");

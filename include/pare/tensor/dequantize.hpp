@@ -38,16 +38,36 @@ void decode_columns(const PackedView<S>& packed, std::size_t row, std::size_t be
 /// Outputs of at least this many bytes leave no room in the caches for anything else.
 inline constexpr std::size_t past_caches_bytes = std::size_t{32} << 20;
 
-/// A row that goes past the caches, a few values at a time, so that some are decoded while others are on their way.
-template <class Kernels, SchemeType S, class T>
-void decode_past_caches(const PackedView<S>& packed, std::size_t row, T* out) {
-  alignas(64) std::array<T, 1024> values;
-  for (std::size_t begin = 0; begin < packed.shape.cols; begin += values.size()) {
-    const std::size_t count = std::min(values.size(), packed.shape.cols - begin);
-    decode_columns<Kernels, S>(packed, row, begin, count, values.data());
-    Kernels::copy_past_caches(reinterpret_cast<const std::uint8_t*>(values.data()), count * sizeof(T),
-                              reinterpret_cast<std::uint8_t*>(out + begin));
-  }
+/// Writes every row of a matrix that is not empty: `decode(row, begin, count, to)` gives the values of columns
+/// [begin, begin + count), where `begin` is a multiple of 1024. Rows that go past the caches are decoded a few values
+/// at a time, so that some are decoded while others are on their way.
+template <class Kernels, class T, class Decode>
+Result<void> decode_rows(MatrixView<T> target, const Options& options, Decode&& decode) {
+  const RowTasks tasks(target.shape(), 1);
+  auto rows = ContiguousRows<T>::over(target, tasks.count, options.memory);
+  if (!rows) return std::move(rows).error();
+  const bool past_caches = rows->in_place() && target.rows >= past_caches_bytes / sizeof(T) / target.cols;
+  const auto decode_past_caches = [&](std::size_t row) {
+    alignas(64) std::array<T, 1024> values;
+    for (std::size_t begin = 0; begin < target.cols; begin += values.size()) {
+      const std::size_t count = std::min(values.size(), target.cols - begin);
+      decode(row, begin, count, values.data());
+      Kernels::copy_past_caches(reinterpret_cast<const std::uint8_t*>(values.data()), count * sizeof(T),
+                                reinterpret_cast<std::uint8_t*>(target.row(row) + begin));
+    }
+  };
+  options.executor(tasks.count, [&](std::size_t task) {
+    const std::size_t end = std::min(target.rows, (task + 1) * tasks.rows_per_task);
+    for (std::size_t r = task * tasks.rows_per_task; r < end; ++r) {
+      if (past_caches)
+        decode_past_caches(r);
+      else
+        decode(r, std::size_t{0}, target.cols, rows->target(task, r));
+      rows->scatter(task, r);
+    }
+    if (past_caches) Kernels::flush_copies();
+  });
+  return {};
 }
 
 }  // namespace detail
@@ -72,22 +92,10 @@ Result<void> dequantize(PackedView<S> packed, Out&& out, const Options& options 
       detail::overlap(target.data, detail::extent(target), packed.zero_points, sizes->zero_points))
     return Error{ErrorCode::invalid_argument, "pare: the output overlaps the packed tensor"};
   if (target.empty()) return {};
-  const detail::RowTasks tasks(packed.shape, 1);
-  auto rows = detail::ContiguousRows<T>::over(target, tasks.count, options.memory);
-  if (!rows) return std::move(rows).error();
-  const bool past_caches = rows->in_place() && target.rows >= detail::past_caches_bytes / sizeof(T) / target.cols;
-  options.executor(tasks.count, [&](std::size_t task) {
-    const std::size_t end = std::min(target.rows, (task + 1) * tasks.rows_per_task);
-    for (std::size_t r = task * tasks.rows_per_task; r < end; ++r) {
-      if (past_caches)
-        detail::decode_past_caches<Kernels, S>(packed, r, target.row(r));
-      else
-        detail::decode_columns<Kernels, S>(packed, r, 0, target.cols, rows->target(task, r));
-      rows->scatter(task, r);
-    }
-    if (past_caches) Kernels::flush_copies();
-  });
-  return {};
+  return detail::decode_rows<Kernels>(target, options,
+                                      [&](std::size_t row, std::size_t begin, std::size_t count, T* to) {
+                                        detail::decode_columns<Kernels, S>(packed, row, begin, count, to);
+                                      });
 }
 
 /// As above, for a tensor that owns its bytes.

@@ -31,6 +31,7 @@ concept KernelBackend = requires(const float* x, float* y, std::size_t n, Range*
   K::template decode_scales<F16>(codes, n, y);
   K::template encode<Int<4>>(x, n, n, p, codes, n);
   K::template decode<Int<4>>(codes, n, n, n, x, codes, y);
+  { K::template encode_nvfp4<Nvfp4Dialect::modelopt>(x, n, *x, codes, codes, n) } -> std::same_as<bool>;
   K::copy_past_caches(codes, n, codes);
   K::flush_copies();
   K::accumulate_products(x, n, n, x, n, n, n, y, n);
@@ -73,7 +74,7 @@ auto to_view(M& m, Shape shape) {
 }
 
 inline Error shape_error(const char* what, Shape has, Shape needs) {
-  return {ErrorCode::invalid_argument, std::string("pare: ") + what + " is " + std::to_string(has.rows) + " x " +
+  return {ErrorCode::invalid_argument, "pare: " + std::string(what) + " is " + std::to_string(has.rows) + " x " +
                                            std::to_string(has.cols) + " where " + std::to_string(needs.rows) + " x " +
                                            std::to_string(needs.cols) + " is needed"};
 }
@@ -95,7 +96,7 @@ bool overlap(const A* a, std::size_t a_count, const B* b, std::size_t b_count) n
 template <class T>
 Result<void> check_input(MatrixView<T> m, const char* what) {
   if (!m.empty() && m.data == nullptr)
-    return Error{ErrorCode::invalid_argument, std::string("pare: ") + what + " is a null pointer"};
+    return Error{ErrorCode::invalid_argument, "pare: " + std::string(what) + " is a null pointer"};
   return {};
 }
 

@@ -66,31 +66,44 @@ void quantize_block_row(ContiguousRows<const T>& rows, std::size_t task, std::si
   }
 }
 
-/// One scale for the whole matrix: ranges of parts in parallel, merged, then codes in parallel.
-template <class Kernels, SchemeType S, class T>
-Result<void> quantize_per_tensor(MatrixView<const T> weights, PackedSpan<S> out, const Options& options) {
-  constexpr std::size_t most_tasks = 64;
-  RowTasks tasks(weights.shape(), 1);
-  tasks.rows_per_task = std::max(tasks.rows_per_task, ceil_div(weights.rows, most_tasks));
-  tasks.count = ceil_div(weights.rows, tasks.rows_per_task);
-  auto rows = ContiguousRows<const T>::over(weights, tasks.count, options.memory);
-  if (!rows) return std::move(rows).error();
-  std::array<Range, most_tasks> ranges{};
-  const auto each_task = [&](auto&& work) {
-    options.executor(tasks.count, [&](std::size_t task) {
-      work(task, task * tasks.rows_per_task, std::min(weights.rows, (task + 1) * tasks.rows_per_task));
-    });
-  };
-  each_task([&](std::size_t task, std::size_t begin, std::size_t end) {
-    for (std::size_t r = begin; r < end; ++r) {
+/// At most so many tasks leave a result each before what comes next.
+inline constexpr std::size_t most_parts = 64;
+
+/// The tasks of a matrix that is read in few parts.
+inline RowTasks few_tasks(Shape shape) {
+  RowTasks tasks(shape, 1);
+  tasks.rows_per_task = std::max(tasks.rows_per_task, ceil_div(shape.rows, most_parts));
+  tasks.count = ceil_div(shape.rows, tasks.rows_per_task);
+  return tasks;
+}
+
+/// The range of all values of a matrix that is not empty, in few_tasks.
+template <class Kernels, class T>
+Range find_range_of_all(ContiguousRows<const T>& rows, Shape shape, const Options& options) {
+  const RowTasks tasks = few_tasks(shape);
+  std::array<Range, most_parts> ranges{};
+  options.executor(tasks.count, [&](std::size_t task) {
+    const std::size_t end = std::min(shape.rows, (task + 1) * tasks.rows_per_task);
+    for (std::size_t r = task * tasks.rows_per_task; r < end; ++r) {
       Range range;
-      Kernels::find_range(rows->gather(task, r), weights.cols, weights.cols, &range, rows->following(r, weights.cols));
+      Kernels::find_range(rows.gather(task, r), shape.cols, shape.cols, &range, rows.following(r, shape.cols));
       ranges[task].merge(range);
     }
   });
   for (std::size_t task = 1; task < tasks.count; ++task) ranges[0].merge(ranges[task]);
-  each_task([&](std::size_t task, std::size_t begin, std::size_t end) {
-    quantize_block_row<Kernels, S>(*rows, task, begin, end, out, ranges.data());
+  return ranges[0];
+}
+
+/// One scale for the whole matrix: its range, then codes in parallel.
+template <class Kernels, SchemeType S, class T>
+Result<void> quantize_per_tensor(MatrixView<const T> weights, PackedSpan<S> out, const Options& options) {
+  const RowTasks tasks = few_tasks(weights.shape());
+  auto rows = ContiguousRows<const T>::over(weights, tasks.count, options.memory);
+  if (!rows) return std::move(rows).error();
+  const Range range = find_range_of_all<Kernels>(*rows, weights.shape(), options);
+  options.executor(tasks.count, [&](std::size_t task) {
+    const std::size_t end = std::min(weights.rows, (task + 1) * tasks.rows_per_task);
+    quantize_block_row<Kernels, S>(*rows, task, task * tasks.rows_per_task, end, out, &range);
   });
   return {};
 }

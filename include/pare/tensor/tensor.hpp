@@ -14,6 +14,7 @@
 #include "pare/tensor/mask.hpp"
 #include "pare/tensor/matmul.hpp"
 #include "pare/tensor/matrix_preparation.hpp"
+#include "pare/tensor/nvfp4.hpp"
 #include "pare/tensor/packed.hpp"
 #include "pare/tensor/preparation.hpp"
 #include "pare/tensor/prepared.hpp"

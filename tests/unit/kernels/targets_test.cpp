@@ -77,7 +77,7 @@ bool same_values(const std::vector<T>& expected, std::vector<T> actual) {
 }
 
 constexpr std::size_t lengths[] = {1, 7, 31, 32, 33, 64, 100, 128, 515, 1024};
-constexpr std::size_t groups[] = {1, 5, 32, 48, 64, 128, std::numeric_limits<std::size_t>::max()};
+constexpr std::size_t groups[] = {1, 5, 16, 32, 48, 64, 128, std::numeric_limits<std::size_t>::max()};
 
 /// As many values as kernels begin to fetch before they are read.
 constexpr std::size_t many = std::size_t{1} << 20;

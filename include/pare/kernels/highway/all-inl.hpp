@@ -38,6 +38,7 @@
 #include "pare/kernels/highway/encode-inl.hpp"
 #include "pare/kernels/highway/nibble-inl.hpp"
 #include "pare/kernels/highway/decode-inl.hpp"
+#include "pare/kernels/highway/nvfp4-inl.hpp"
 #include "pare/kernels/highway/product-inl.hpp"
 #include "pare/kernels/highway/coded-inl.hpp"
 #include "pare/kernels/highway/lines-inl.hpp"

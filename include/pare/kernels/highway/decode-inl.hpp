@@ -87,18 +87,19 @@ float half_scale(float scale) {
 }
 #endif
 
-/// Decodes a block of codes of one group.
-template <class F, class T>
+/// Decodes Count codes of one group, a block of them or half of one.
+template <std::size_t Count, class F, class T>
 HWY_INLINE void decode_block(const Decoder<F>& decoder, const std::uint8_t* codes, T* out) {
   if constexpr (F::bits <= 4) {
-    constexpr std::size_t vectors = Decoder<F>::vectors;
-    for (std::size_t i = 0; i < block; i += vectors * lanes) {
+    constexpr std::size_t vectors = std::min(Decoder<F>::vectors, Count / lanes);
+    for (std::size_t i = 0; i < Count; i += vectors * lanes) {
       Floats values[vectors];
       decoder(codes + i / 8 * F::bits, values);
 #pragma GCC unroll 4
       for (std::size_t v = 0; v < vectors; ++v) store(values[v], out + i + v * lanes);
     }
   } else {
+    static_assert(Count == block);
     HWY_ALIGN std::uint8_t bytes[block];
     if constexpr (F::bits != 8) {
       unpack_block<F::bits>(codes, bytes);
@@ -116,6 +117,18 @@ void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::si
   using F = typename Signature::format_type;
 #if PARE_VECTORS
   const bool one_group = group - offset >= n;
+  if constexpr (F::bits <= 4) {
+    constexpr std::size_t half = block / 2;
+    if (group == half && offset == 0) {
+      std::size_t begin = 0, g = 0;
+      for (; n - begin >= half; begin += half, ++g)
+        decode_block<half>(Decoder<F>(scales[g], UnsignedFormat<F> ? zero_points[g] : std::uint8_t{0}),
+                           codes + begin / 8 * F::bits, out + begin);
+      ReferenceKernels::decode<F>(codes + begin / 8 * F::bits, n - begin, group, 0, scales + g,
+                                  UnsignedFormat<F> ? zero_points + g : nullptr, out + begin);
+      return;
+    }
+  }
   if (one_group || (group % block == 0 && offset % block == 0)) {
     std::size_t begin = 0, remaining = group - offset;
     for (std::size_t g = 0; n - begin >= block; ++g, remaining = group) {
@@ -128,7 +141,7 @@ void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::si
                  decode_block_from_half<F>(codes + begin / 8 * F::bits, hn::Set(floats, factor), out + begin))
             begin += block;
 #endif
-      for (; begin < end; begin += block) decode_block(decoder, codes + begin / 8 * F::bits, out + begin);
+      for (; begin < end; begin += block) decode_block<block>(decoder, codes + begin / 8 * F::bits, out + begin);
     }
     // Fewer codes than a block are the last ones of a group. A call between groups would cost the constants' registers.
     if (begin < n) {

@@ -59,9 +59,8 @@ struct WideEncoder<F, Bounded> {
 
   HWY_INLINE explicit WideEncoder(const BlockParameters& p) : inverse(hn::Set(floats, p.inverse)) {}
 
-  /// 128 / 2^mantissa codes of a value's magnitude, and what codes() takes off again; less 2^15 for a sign.
-  HWY_INLINE __m512i steps(Floats x) const {
-    Floats scaled = hn::Mul(x, inverse);
+  /// 128 / 2^mantissa codes of a scaled value's magnitude, and what join() takes off again; less 2^15 for a sign.
+  static HWY_INLINE __m512i steps(Floats scaled) {
     if constexpr (!Bounded) scaled = smaller_magnitude(scaled, hn::Set(floats, F::max));
     const Floats power =
         larger_magnitude(hn::And(scaled, float_of(set(0xff800000u))),
@@ -70,9 +69,12 @@ struct WideEncoder<F, Bounded> {
     const Floats sum = hn::MulAdd(power, hn::Set(floats, detail::exp2_int(drop)), scaled);
     return _mm512_madd_epi16(bits_of(sum).raw, _mm512_set1_epi32((1 << 16) | (1 << (7 - F::layout.mantissa))));
   }
-  HWY_INLINE __m512i operator()(Floats a, Floats b) const {
-    return _mm512_sub_epi16(_mm512_packs_epi32(steps(a), steps(b)),
+  static HWY_INLINE __m512i join(__m512i a, __m512i b) {
+    return _mm512_sub_epi16(_mm512_packs_epi32(a, b),
                             _mm512_set1_epi16(static_cast<short>((least_exponent + drop) * 128)));
+  }
+  HWY_INLINE __m512i operator()(Floats a, Floats b) const {
+    return join(steps(hn::Mul(a, inverse)), steps(hn::Mul(b, inverse)));
   }
   static HWY_INLINE __m512i shift(__m512i v) {
     constexpr int second_where_third_else_first = 0xd8;
