@@ -83,10 +83,32 @@ void add_dequantize(Goals& goals, const Matrices& m, const pare::Options& option
   goals.add(pare::name<S>(), m.gigabytes(), [=] { expect(pare::dequantize<S>(packed->view(), m.to, options)); });
 }
 
+/// Elements of two bytes count as such.
+template <class S, class T>
+void add_dequantize_to(Goals& goals, const Matrices& m) {
+  const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(m.from)));
+  const MatrixView<T> out(reinterpret_cast<T*>(m.to.data), m.to.rows, m.to.cols);
+  goals.add(pare::name<S>(), 0.5 * m.gigabytes(), [=] { expect(pare::dequantize<S>(packed->view(), out)); });
+}
+
+/// NVFP4 under a known scale of the tensor, and read twice.
+void add_nvfp4(Goals& quantize, Goals& dequantize, const Matrices& m) {
+  constexpr auto dialect = pare::Nvfp4Dialect::modelopt;
+  const auto packed = std::make_shared<pare::Nvfp4Tensor<dialect>>(value(pare::quantize_nvfp4<dialect>(m.from)));
+  quantize.add("nvfp4, calibrated", m.gigabytes(),
+               [=] { expect(pare::quantize_nvfp4_into<dialect>(m.from, packed->view())); });
+  quantize.add("nvfp4", m.gigabytes(), [=] { static_cast<void>(value(pare::quantize_nvfp4<dialect>(m.from))); });
+  dequantize.add("nvfp4", m.gigabytes(), [=] { expect(pare::dequantize(*packed, m.to)); });
+}
+
 /// The formats whose conversions have goals.
 using Converted =
     pare::SchemeList<catalog::Int4Group32, catalog::Int4Group128, catalog::Int4Group32F16, catalog::Int8Group32,
                      catalog::NF4Group64, catalog::MXFP4, catalog::MXFP8, catalog::FP8Tensor>;
+
+/// One of each kind, for elements of two bytes.
+using ConvertedToHalves =
+    pare::SchemeList<catalog::Int4Group32, catalog::Int8Group32, catalog::NF4Group64, catalog::MXFP4, catalog::MXFP8>;
 
 void conversions(const Matrices& cache, const Matrices& memory) {
   const auto copy = [=] { std::memcpy(cache.to.data, cache.from.data, cache.bytes()); };
@@ -94,19 +116,29 @@ void conversions(const Matrices& cache, const Matrices& memory) {
   const auto store = [=] {
     limits::store_non_temporal({reinterpret_cast<std::byte*>(memory.to.data), memory.bytes()});
   };
-  Goals groups[] = {{"quantize, in cache", "GB/s", 0.8},
-                    {"quantize, from memory", "GB/s", 0.8},
-                    {"dequantize, in cache", "GB/s", 1.3},
-                    {"dequantize, to memory", "GB/s", 0.95}};
+  Goals groups[] = {{"quantize, in cache", "GB/s", 0.8},           {"quantize, from memory", "GB/s", 0.8},
+                    {"dequantize, in cache", "GB/s", 1.3},         {"dequantize, to memory", "GB/s", 0.95},
+                    {"dequantize to bf16, in cache", "GB/s", 1.3}, {"dequantize to bf16, to memory", "GB/s", 0.95},
+                    {"dequantize to f16, in cache", "GB/s", 1.3},  {"dequantize to f16, to memory", "GB/s", 0.95}};
   groups[0].add("memcpy", cache.gigabytes(), copy);
   groups[1].add("loads", memory.gigabytes(), load);
-  groups[2].add("memcpy", cache.gigabytes(), copy);
-  groups[3].add("non-temporal stores", memory.gigabytes(), store);
+  for (const std::size_t in_cache : {2u, 4u, 6u}) {
+    groups[in_cache].add("memcpy", cache.gigabytes(), copy);
+    groups[in_cache + 1].add("non-temporal stores", memory.gigabytes(), store);
+  }
   Converted::for_each([&]<class S>(std::type_identity<S>) {
     add_quantize<S>(groups[0], cache);
     add_quantize<S>(groups[1], memory);
     add_dequantize<S>(groups[2], cache);
     add_dequantize<S>(groups[3], memory);
+  });
+  add_nvfp4(groups[0], groups[2], cache);
+  add_nvfp4(groups[1], groups[3], memory);
+  ConvertedToHalves::for_each([&]<class S>(std::type_identity<S>) {
+    add_dequantize_to<S, pare::BFloat16>(groups[4], cache);
+    add_dequantize_to<S, pare::BFloat16>(groups[5], memory);
+    add_dequantize_to<S, pare::Half>(groups[6], cache);
+    add_dequantize_to<S, pare::Half>(groups[7], memory);
   });
   for (Goals& group : groups) group.print();
 }

@@ -148,7 +148,7 @@ template <Nvfp4Dialect D, class Kernels>
 void print_nvfp4(const char* dialect, const char* target) {
   const auto packed = quantize_nvfp4<D, Kernels>(MatrixView<const float>(weights.data(), shape.rows, shape.cols));
   require(packed.has_value());
-  std::vector<BFloat16> values(shape.rows * shape.cols);
+  std::vector<float> values(shape.rows * shape.cols);
   require(dequantize<D, Kernels>(packed->view(), values).has_value());
   Fnv1a hash;
   hash.add(packed->codes());
