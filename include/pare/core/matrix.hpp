@@ -46,6 +46,10 @@ struct MatrixView {
 
   [[nodiscard]] constexpr Shape shape() const { return {rows, cols}; }
   [[nodiscard]] constexpr bool empty() const { return rows == 0 || cols == 0; }
+  /// Whether all elements follow one another, row after row.
+  [[nodiscard]] constexpr bool is_contiguous() const {
+    return (col_stride == 1 || cols <= 1) && (row_stride == cols || rows <= 1);
+  }
   [[nodiscard]] constexpr T* row(std::size_t r) const { return data + r * row_stride; }
   [[nodiscard]] constexpr T& operator()(std::size_t r, std::size_t c) const {
     return data[r * row_stride + c * col_stride];

@@ -92,10 +92,15 @@ Result<void> dequantize(PackedView<S> packed, Out&& out, const Options& options 
       detail::overlap(target.data, detail::extent(target), packed.zero_points, sizes->zero_points))
     return Error{ErrorCode::invalid_argument, "pare: the output overlaps the packed tensor"};
   if (target.empty()) return {};
-  return detail::decode_rows<Kernels>(target, options,
-                                      [&](std::size_t row, std::size_t begin, std::size_t count, T* to) {
-                                        detail::decode_columns<Kernels, S>(packed, row, begin, count, to);
-                                      });
+  const auto decode = [&](PackedView<S> part, MatrixView<T> to) {
+    return detail::decode_rows<Kernels>(to, options, [&](std::size_t row, std::size_t begin, std::size_t count, T* at) {
+      detail::decode_columns<Kernels, S>(part, row, begin, count, at);
+    });
+  };
+  if (!target.is_contiguous() || !detail::rows_join<S>(packed.shape)) return decode(packed, target);
+  return detail::join_short_rows(packed.shape, [&](std::size_t first, Shape shape) {
+    return decode(packed.joined(first, shape), {target.row(first), shape.rows, shape.cols});
+  });
 }
 
 /// As above, for a tensor that owns its bytes.

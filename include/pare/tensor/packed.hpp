@@ -87,6 +87,11 @@ struct BasicPackedView {
   [[nodiscard]] constexpr Byte* stored_scale(std::size_t block) const noexcept {
     return scales + block * (S::scale_type::bits / 8);
   }
+  /// Rows from `first` on as a matrix of another shape; see detail::rows_join.
+  [[nodiscard]] constexpr BasicPackedView joined(std::size_t first, Shape joined_shape) const noexcept {
+    const std::size_t block = first_block(first);
+    return {joined_shape, row_codes(first), stored_scale(block), S::has_zero_point ? zero_points + block : nullptr};
+  }
   [[nodiscard]] float scale(std::size_t block) const noexcept {
     return S::scale_type::decode(static_cast<std::uint32_t>(load_le(stored_scale(block), S::scale_type::bits / 8)));
   }
@@ -96,6 +101,31 @@ template <SchemeType S>
 using PackedView = BasicPackedView<S, const std::uint8_t>;
 template <SchemeType S>
 using PackedSpan = BasicPackedView<S, std::uint8_t>;
+
+namespace detail {
+
+/// Whether the blocks of a matrix's rows, and the bytes of their codes, follow one another as those of one long row.
+template <SchemeType S>
+constexpr bool rows_join(Shape shape) noexcept {
+  using G = typename S::granularity_type;
+  return G::block_rows == 1 && G::block_cols != whole && shape.cols % G::block_cols == 0 &&
+         shape.cols * S::bits % 8 == 0;
+}
+
+/// Short rows as fewer long ones, which kernels take in larger pieces: calls `work(first, shape)` for the rows from
+/// `first` on as a matrix of that shape, at most twice, and returns the first error or the last result.
+template <class Work>
+auto join_short_rows(Shape shape, Work&& work) {
+  constexpr std::size_t wanted = 4096;
+  const std::size_t together = shape.cols < wanted ? std::min(shape.rows, wanted / shape.cols) : 1;
+  const std::size_t whole_rows = shape.rows / together * together;
+  auto result = work(std::size_t{0}, Shape{whole_rows / together, shape.cols * together});
+  if (const std::size_t rest = shape.rows - whole_rows; result && rest != 0)
+    result = work(whole_rows, Shape{1, rest * shape.cols});
+  return result;
+}
+
+}  // namespace detail
 
 /// A packed matrix that owns its bytes, in one allocation: codes, scales, zero points.
 template <SchemeType S>

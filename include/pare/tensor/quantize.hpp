@@ -108,6 +108,21 @@ Result<void> quantize_per_tensor(MatrixView<const T> weights, PackedSpan<S> out,
   return {};
 }
 
+/// Blocks of one row or of several, which are not the whole matrix.
+template <class Kernels, SchemeType S, class T>
+Result<void> quantize_rows(MatrixView<const T> weights, PackedSpan<S> out, const Options& options) {
+  constexpr std::size_t block_rows = S::granularity_type::block_rows;
+  const RowTasks tasks(weights.shape(), block_rows);
+  auto rows = ContiguousRows<const T>::over(weights, tasks.count, options.memory);
+  if (!rows) return std::move(rows).error();
+  options.executor(tasks.count, [&](std::size_t task) {
+    const std::size_t end = std::min(weights.rows, (task + 1) * tasks.rows_per_task);
+    for (std::size_t r = task * tasks.rows_per_task; r < end; r += block_rows)
+      quantize_block_row<Kernels, S>(*rows, task, r, std::min(end, r + block_rows), out, nullptr);
+  });
+  return {};
+}
+
 }  // namespace detail
 
 /// Quantizes a matrix of float, Half or BFloat16 into memory that the caller has prepared (see packed_sizes), rounding
@@ -125,20 +140,15 @@ Result<void> quantize_into(MatrixView<const T> weights, PackedSpan<S> out, const
       detail::overlap(weights.data, detail::extent(weights), out.zero_points, sizes->zero_points))
     return Error{ErrorCode::invalid_argument, "pare: the packed tensor overlaps the weights"};
   if (weights.empty()) return {};
-  constexpr std::size_t block_rows = S::granularity_type::block_rows;
-  if constexpr (block_rows == detail::whole) {
+  if constexpr (S::granularity_type::block_rows == detail::whole)
     return detail::quantize_per_tensor<Kernels, S, T>(weights, out, options);
-  } else {
-    const detail::RowTasks tasks(weights.shape(), block_rows);
-    auto rows = detail::ContiguousRows<const T>::over(weights, tasks.count, options.memory);
-    if (!rows) return std::move(rows).error();
-    options.executor(tasks.count, [&](std::size_t task) {
-      const std::size_t end = std::min(weights.rows, (task + 1) * tasks.rows_per_task);
-      for (std::size_t r = task * tasks.rows_per_task; r < end; r += block_rows)
-        detail::quantize_block_row<Kernels, S>(*rows, task, r, std::min(end, r + block_rows), out, nullptr);
+  else if (weights.is_contiguous() && detail::rows_join<S>(out.shape))
+    return detail::join_short_rows(out.shape, [&](std::size_t first, Shape shape) {
+      return detail::quantize_rows<Kernels, S, T>({weights.row(first), shape.rows, shape.cols},
+                                                  out.joined(first, shape), options);
     });
-    return {};
-  }
+  else
+    return detail::quantize_rows<Kernels, S, T>(weights, out, options);
 }
 
 /// The packed form of a matrix: a MatrixView or anything with Eigen's accessors, of float, Half or BFloat16.
