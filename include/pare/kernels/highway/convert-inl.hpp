@@ -50,10 +50,17 @@ HWY_INLINE Floats from_half(Words h) {
   return float_of(hn::Or(sign, select(less(magnitude, set(0x7c00u)), finite, special)));
 }
 
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+HWY_INLINE Floats load(const Half* p) {
+  const hn::Rebind<hwy::float16_t, FloatTag> halves;
+  return hn::PromoteTo(floats, hn::LoadU(halves, reinterpret_cast<const hwy::float16_t*>(p)));
+}
+#else
 HWY_INLINE Floats load(const Half* p) {
   const hn::Rebind<std::uint16_t, FloatTag> halves;
   return from_half(hn::PromoteTo(words, hn::LoadU(halves, reinterpret_cast<const std::uint16_t*>(p))));
 }
+#endif
 
 HWY_INLINE void store(Floats x, float* p) { hn::StoreU(x, floats, p); }
 
@@ -89,7 +96,44 @@ HWY_INLINE Words to_half(Floats x) {
   return hn::Or(h, sign);
 }
 
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+HWY_INLINE void store(Floats x, Half* p) {
+  const hn::Rebind<hwy::float16_t, FloatTag> halves;
+  hn::StoreU(hn::DemoteTo(halves, x), halves, reinterpret_cast<hwy::float16_t*>(p));
+}
+#else
 HWY_INLINE void store(Floats x, Half* p) { store_words(to_half(x), reinterpret_cast<std::uint16_t*>(p)); }
+#endif
+
+#if PARE_AVX512
+/// The upper halves of two vectors of words, one after the other.
+HWY_INLINE __m512i upper_halves(Words a, Words b) {
+  alignas(64) static constexpr std::array<std::uint16_t, 2 * lanes> places = [] {
+    std::array<std::uint16_t, 2 * lanes> of{};
+    for (std::size_t i = 0; i < of.size(); ++i) of[i] = static_cast<std::uint16_t>(2 * i + 1);
+    return of;
+  }();
+  return _mm512_permutex2var_epi16(a.raw, _mm512_load_si512(places.data()), b.raw);
+}
+/// A vector without NaN, rounded to BFloat16 in the upper halves of its words.
+HWY_INLINE Words round_to_upper_half(Floats x) {
+  const Words u = bits_of(x), odd = hn::And(hn::ShiftRight<16>(u), set(1u));
+  return hn::Add(u, hn::Add(odd, set(0x7fffu)));
+}
+#endif
+
+/// Two vectors one after the other, of which none holds a NaN.
+template <class T>
+HWY_INLINE void store_numbers(Floats a, Floats b, T* p) {
+#if PARE_AVX512
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    _mm512_storeu_si512(p, upper_halves(round_to_upper_half(a), round_to_upper_half(b)));
+    return;
+  }
+#endif
+  store(a, p);
+  store(b, p + lanes);
+}
 
 #endif
 }  // namespace HWY_NAMESPACE

@@ -75,8 +75,8 @@ HWY_INLINE bool decode_block_from_half(const std::uint8_t* codes, Floats scale, 
     const __m512i nan = _mm512_set1_epi16(static_cast<short>(F::magnitude_mask << shift));
     if (_mm512_cmpeq_epi16_mask(_mm512_and_si512(halves, nan), nan) != 0) return false;
   }
-  store(hn::Mul(Floats{_mm512_cvtph_ps(_mm512_castsi512_si256(halves))}, scale), out);
-  store(hn::Mul(Floats{_mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1))}, scale), out + lanes);
+  store_numbers(hn::Mul(Floats{_mm512_cvtph_ps(_mm512_castsi512_si256(halves))}, scale),
+                hn::Mul(Floats{_mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1))}, scale), out);
   return true;
 }
 
@@ -87,11 +87,12 @@ float half_scale(float scale) {
 }
 #endif
 
-/// Decodes Count codes of one group, a block of them or half of one.
-template <std::size_t Count, class F, class T>
+/// Decodes Count codes of one group, a block of them or half of one; integers of a finite scale are Numbers, not NaN.
+template <std::size_t Count, bool Numbers, class F, class T>
 HWY_INLINE void decode_block(const Decoder<F>& decoder, const std::uint8_t* codes, T* out) {
   if constexpr (F::bits <= 4) {
     constexpr std::size_t vectors = std::min(Decoder<F>::vectors, Count / lanes);
+#pragma GCC unroll 2
     for (std::size_t i = 0; i < Count; i += vectors * lanes) {
       Floats values[vectors];
       decoder(codes + i / 8 * F::bits, values);
@@ -105,7 +106,65 @@ HWY_INLINE void decode_block(const Decoder<F>& decoder, const std::uint8_t* code
       unpack_block<F::bits>(codes, bytes);
       codes = bytes;
     }
-    for (std::size_t i = 0; i < block; i += lanes) store(decoder(codes + i), out + i);
+    for (std::size_t i = 0; i < block; i += 2 * lanes) {
+      if constexpr (Numbers) {
+        store_numbers(decoder(codes + i), decoder(codes + i + lanes), out + i);
+      } else {
+        store(decoder(codes + i), out + i);
+        store(decoder(codes + i + lanes), out + i + lanes);
+      }
+    }
+  }
+}
+
+/// Whether codes are looked up in a table of two-byte elements.
+template <class F, class T>
+inline constexpr bool looks_up_halves = PARE_AVX512 && F::bits == 4 && sizeof(T) == 2;
+
+#if PARE_AVX512
+/// The elements of a group's four-bit codes, twice: rounded once for each code, not for each element.
+template <class F, class T>
+HWY_INLINE __m512i group_halves(float scale, std::uint8_t zero_point) {
+  const Floats values = group_values<F>(scale, zero_point);
+  if constexpr (std::is_same_v<T, Half>)
+    return _mm512_broadcast_i64x4(_mm512_cvtps_ph(values.raw, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  const Words rounded = is_finite(scale) ? round_to_upper_half(values) : hn::ShiftLeft<16>(to_bfloat16(values));
+  return upper_halves(rounded, rounded);
+}
+
+/// Count four-bit codes of one group, a block of them or half of one. The lookup sees five bits, of which the fifth
+/// chooses between tables that are alike.
+template <std::size_t Count, class T>
+HWY_INLINE void look_up_codes(__m512i table, const std::uint8_t* codes, T* out) {
+  if constexpr (Count == block) {
+    const __m512i pairs = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+    const __m512i places = _mm512_or_si512(pairs, _mm512_slli_epi32(pairs, 12));
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi16(places, table));
+  } else {
+    const __m256i pairs = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes)));
+    const __m256i places = _mm256_or_si256(pairs, _mm256_slli_epi32(pairs, 12));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                        _mm256_permutexvar_epi16(places, _mm512_castsi512_si256(table)));
+  }
+}
+#endif
+
+/// Decodes blocks of Count codes of one group, from `begin` to `end`.
+template <std::size_t Count, class F, class T>
+HWY_INLINE void decode_blocks(const std::uint8_t* codes, std::size_t begin, std::size_t end, float scale,
+                              std::uint8_t zero_point, T* out) {
+  constexpr std::size_t bits = F::bits;
+  if constexpr (looks_up_halves<F, T>) {
+#if PARE_AVX512
+    const __m512i table = group_halves<F, T>(scale, zero_point);
+    for (; begin < end; begin += Count) look_up_codes<Count>(table, codes + begin / 8 * bits, out + begin);
+#endif
+  } else {
+    const Decoder<F> decoder(scale, zero_point);
+    if constexpr (std::is_same_v<T, BFloat16> && IntegerFormat<F> && bits > 4)
+      if (is_finite(scale))
+        for (; begin < end; begin += Count) decode_block<Count, true>(decoder, codes + begin / 8 * bits, out + begin);
+    for (; begin < end; begin += Count) decode_block<Count, false>(decoder, codes + begin / 8 * bits, out + begin);
   }
 }
 #endif
@@ -117,15 +176,15 @@ void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::si
   using F = typename Signature::format_type;
 #if PARE_VECTORS
   const bool one_group = group - offset >= n;
+  const auto zero_point = [&](std::size_t g) { return UnsignedFormat<F> ? zero_points[g] : std::uint8_t{0}; };
   if constexpr (F::bits <= 4) {
     constexpr std::size_t half = block / 2;
     if (group == half && offset == 0) {
-      std::size_t begin = 0, g = 0;
-      for (; n - begin >= half; begin += half, ++g)
-        decode_block<half>(Decoder<F>(scales[g], UnsignedFormat<F> ? zero_points[g] : std::uint8_t{0}),
-                           codes + begin / 8 * F::bits, out + begin);
-      ReferenceKernels::decode<F>(codes + begin / 8 * F::bits, n - begin, group, 0, scales + g,
-                                  UnsignedFormat<F> ? zero_points + g : nullptr, out + begin);
+      const std::size_t whole = n / half;
+      for (std::size_t g = 0; g < whole; ++g)
+        decode_blocks<half, F>(codes, g * half, (g + 1) * half, scales[g], zero_point(g), out);
+      ReferenceKernels::decode<F>(codes + whole * (half / 8 * F::bits), n - whole * half, group, 0, scales + whole,
+                                  UnsignedFormat<F> ? zero_points + whole : nullptr, out + whole * half);
       return;
     }
   }
@@ -133,7 +192,6 @@ void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::si
     std::size_t begin = 0, remaining = group - offset;
     for (std::size_t g = 0; n - begin >= block; ++g, remaining = group) {
       const std::size_t end = begin + std::min(n - begin, remaining) / block * block;
-      const Decoder<F> decoder(scales[g], UnsignedFormat<F> ? zero_points[g] : std::uint8_t{0});
 #if PARE_AVX512
       if constexpr (widens_from_half<F>)
         if (const float factor = half_scale<F>(scales[g]); is_finite(factor))
@@ -141,7 +199,8 @@ void decode(const std::uint8_t* codes, std::size_t n, std::size_t group, std::si
                  decode_block_from_half<F>(codes + begin / 8 * F::bits, hn::Set(floats, factor), out + begin))
             begin += block;
 #endif
-      for (; begin < end; begin += block) decode_block<block>(decoder, codes + begin / 8 * F::bits, out + begin);
+      decode_blocks<block, F>(codes, begin, end, scales[g], zero_point(g), out);
+      begin = end;
     }
     // Fewer codes than a block are the last ones of a group. A call between groups would cost the constants' registers.
     if (begin < n) {
