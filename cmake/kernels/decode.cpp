@@ -142,6 +142,7 @@ std::vector<Function> decode_kernels() {
   add_products<PreparedE2M1>(kept);
   kept.push_back(reinterpret_cast<Function>(&CompiledKernels::multiply_prepared<Group16Codes<PreparedNibbles>>));
   kept.push_back(reinterpret_cast<Function>(&CompiledKernels::multiply_prepared<Group16Codes<PreparedBytes>>));
+  kept.push_back(reinterpret_cast<Function>(&CompiledKernels::multiply_prepared<Group16Codes<PreparedE2M1>>));
   return kept;
 }
 

@@ -18,9 +18,9 @@
 
 namespace pare {
 
-/// Integers of a layout, known at run time, in the order in which products read them: what PreparedTensor is for
-/// weights of a scheme. It lives in memory alone: no file holds it, and nothing is promised of its bytes. Made by
-/// `prepare`.
+/// Integers or E2M1 codes of a layout, known at run time, in the order in which products read them: what PreparedTensor
+/// is for weights of a scheme. It lives in memory alone: no file holds it, and nothing is promised of its bytes. Made
+/// by `prepare`.
 class PreparedMatrix {
  public:
   [[nodiscard]] Shape shape() const noexcept { return shape_; }
@@ -31,6 +31,8 @@ class PreparedMatrix {
   [[nodiscard]] std::size_t group() const noexcept { return strides_.units * prepared_unit; }
   /// The bits that a code takes: 4 or 8.
   [[nodiscard]] int bits() const noexcept { return bits_; }
+  /// Whether codes are E2M1's and no integers.
+  [[nodiscard]] bool is_e2m1() const noexcept { return is_e2m1_; }
   /// The columns that share a scale of the weights: those of a group, or 16.
   [[nodiscard]] std::size_t section() const noexcept { return group() / sections_; }
   /// What the activations' offsets are for: the integer of the value 0, or 1 where groups have minimums.
@@ -74,7 +76,7 @@ class PreparedMatrix {
   Shape shape_;
   int bits_ = 8;
   std::size_t sections_ = 1;  // of a group: 2 where the kernels take Group16Codes
-  bool has_minimums_ = false;
+  bool has_minimums_ = false, is_e2m1_ = false;
   PreparedWeights strides_;  // its pointers stay null
   Parameters scales_, minimums_;
   Buffer buffer_;
@@ -183,10 +185,11 @@ inline Result<PreparedMatrix> PreparedMatrix::make(const CodedMatrix& matrix, co
   prepared.bits_ = matrix.format.bits <= 4 ? 4 : 8;
   prepared.sections_ = shares_row || columns % prepared_unit == 0 ? 1 : 2;
   prepared.has_minimums_ = !zero.has_value();
+  prepared.is_e2m1_ = detail::is_e2m1(matrix);
   prepared.strides_.zero = zero.value_or(0);
   prepared.strides_.units = group / prepared_unit;
   prepared.strides_.groups = ceil_div(matrix.shape.cols, group);
-  prepared.strides_.scale = detail::has_half_scales(matrix) ? PreparedScale::float16 : PreparedScale::float32;
+  prepared.strides_.scale = detail::prepared_scale(matrix);
   // Floats for every 16 columns would be half of what a product of one row reads; wider groups need fewer of them.
   const auto reduce = [&](PreparedScale& type, bool of_minimums) {
     if (type == PreparedScale::float32 && prepared.sections_ == 2 &&
@@ -205,12 +208,13 @@ inline Result<PreparedMatrix> PreparedMatrix::make(const CodedMatrix& matrix, co
   return prepared;
 }
 
-/// The integers of a layout (GGUF's Q4_0 to Q8_0 and Q2_K to Q6_K, GPTQ, AWQ, HQQ, MatMulNBits, ...) in the order in
-/// which products with eight-bit activations read them: codes of up to four bits take four, wider ones eight; groups
-/// are of a multiple of 16 columns or a whole row, those of a multiple of 32 being faster. Where all blocks count from
-/// one integer nothing else is kept; else each group of a row has a minimum: value = integer * scale - minimum. Scales
-/// and minimums are floats; those of 16 columns are bytes, and a float for eight of them, where these are the same
-/// numbers, as in GGUF's types. Errors: unsupported for other formats, groups and orders of columns; out_of_memory.
+/// The integers of a layout (GGUF's Q4_0 to Q8_0 and Q2_K to Q6_K, GPTQ, AWQ, HQQ, MatMulNBits, ...) or its E2M1 codes
+/// (MXFP4, NVFP4), which are integers when doubled, in the order in which products with eight-bit activations read
+/// them: codes of up to four bits take four, wider ones eight; groups are of a multiple of 16 columns or a whole row,
+/// those of a multiple of 32 being faster. Where all blocks count from one integer nothing else is kept; else each
+/// group of a row has a minimum: value = integer * scale - minimum. Scales and minimums are floats, or 16 bits where
+/// the layout's are; those of 16 columns are bytes, and a float for eight of them, where these are the same numbers, as
+/// in GGUF's types. Errors: unsupported for other formats, groups and orders of columns; out_of_memory.
 inline Result<PreparedMatrix> prepare(const CodedMatrix& matrix, const Options& options = {}) {
   return PreparedMatrix::make(matrix, options);
 }
@@ -224,6 +228,9 @@ Result<void> matmul(const PreparedMatrix& weights, MatrixView<const float> x, Ma
   const auto multiply = [&]<class Codes>(std::type_identity<Codes>) {
     return detail::multiply_prepared<Codes, Kernels>(weights, weights.group(), weights.offset(), x, y, options, scales);
   };
+  if (weights.is_e2m1())
+    return weights.section() < prepared_unit ? multiply(std::type_identity<Group16Codes<PreparedE2M1>>())
+                                             : multiply(std::type_identity<PreparedE2M1>());
   if (weights.section() < prepared_unit)
     return weights.bits() == 4 ? multiply(std::type_identity<Group16Codes<PreparedNibbles>>())
                                : multiply(std::type_identity<Group16Codes<PreparedBytes>>());

@@ -131,7 +131,8 @@ TEST(PreparedMatrix, ASchemesCodesGiveItsProducts) {
   using Int8 = Scheme<8, Symmetric, PerChannel>;
   const Shape shape{70, 320};
   const std::vector<float> weights = normal_values(shape.rows * shape.cols), x = normal_values(3 * shape.cols, 2);
-  SchemeList<Int4, Int8>::for_each([&]<class S>(std::type_identity<S>) {
+  using Int4BF16 = Scheme<4, Symmetric, PerGroup<32>, bf16>;
+  SchemeList<Int4, Int4BF16, Int8, catalog::MXFP4>::for_each([&]<class S>(std::type_identity<S>) {
     const auto packed = quantize<S>(weights, shape);
     ASSERT_TRUE(packed);
     const auto matrix = coded(packed->view());
@@ -176,6 +177,44 @@ TEST(PreparedMatrix, BlocksOfGgufMultiplyAsTheyAre) {
       EXPECT_NEAR(y[r], exact, 0.02 * std::sqrt(norm));
     }
   }
+}
+
+TEST(PreparedMatrix, Nvfp4MultipliesInEightBits) {
+  const Shape shape{37, 400};
+  const std::vector<float> weights = normal_values(shape.rows * shape.cols);
+  const auto expect_products = [&](const auto& packed) {
+    ASSERT_TRUE(packed);
+    const auto matrix = coded(*packed);
+    ASSERT_TRUE(matrix);
+    const auto prepared = prepare(*matrix);
+    ASSERT_TRUE(prepared) << prepared.error().message;
+    EXPECT_TRUE(prepared->is_e2m1());
+    EXPECT_EQ(prepared->section(), 16u);
+    EXPECT_EQ(prepared->offset(), 12);
+    for (const std::size_t rows : {1u, 9u}) {
+      const std::vector<float> x = normal_values(rows * shape.cols, 2);
+      const MatrixView<const float> input(x.data(), rows, shape.cols);
+      std::vector<float> y(rows * shape.rows), scalar(y);
+      ASSERT_TRUE(matmul(*prepared, input, MatrixView<float>(y.data(), rows, shape.rows)));
+      ASSERT_TRUE(matmul<ReferenceKernels>(*prepared, input, MatrixView<float>(scalar.data(), rows, shape.rows)));
+      EXPECT_EQ(y, scalar);
+      const auto sections = static_cast<double>(ceil_div(shape.cols, prepared->section()));
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        const std::size_t row = i % shape.rows;
+        const ProductBound expected =
+            product_bound(std::span(x).subspan(i / shape.rows * shape.cols, shape.cols), prepared->group(),
+                          sections + 4.0, [&](std::size_t c) {
+                            const float value = matrix->value(row, c);
+                            const detail::BlockLine line = detail::block_line(*matrix, row, c / nvfp4_block);
+                            return BoundedWeight{value, std::abs(double{value}) + 12.0 * double{line.scale}};
+                          });
+        EXPECT_LE(std::abs(double{y[i]} - expected.exact), expected.error);
+      }
+    }
+  };
+  const MatrixView<const float> view(weights.data(), shape.rows, shape.cols);
+  expect_products(quantize_nvfp4<Nvfp4Dialect::modelopt>(view));
+  expect_products(quantize_nvfp4<Nvfp4Dialect::compressed_tensors>(view));
 }
 
 TEST(PreparedMatrix, BlocksOf16ColumnsOfOtherLayoutsMultiplyToo) {
