@@ -181,7 +181,7 @@ constexpr Pipe<Steps...> pipe(Steps... steps) {
 
 /// A pipe whose codes are of other inputs than the layer had gives no packed tensor by itself.
 template <SchemeType S, class M, class... Steps, class Real>
-  requires(MatrixOperand<const M> && Pipe<Steps...>::changes_inputs)
+  requires(ShapedMatrix<const M> && Pipe<Steps...>::changes_inputs)
 Result<PackedTensor<S>> quantize(const M&, const Pipe<Steps...>&, const SecondMoment<Real>&, const Options& = {}) {
   static_assert(!Pipe<Steps...>::changes_inputs,
                 "pare: this pipe changes the layer's inputs, which quantize would forget; call the pipe with "

@@ -24,7 +24,7 @@ concept MomentQuantizer = Grid<G> && requires(const A& algorithm, const G& grid,
 /// whose codes an algorithm chooses on the scheme's own grid: `quantize<W4>(weights, Gptq{}, moment)`. Errors: those of
 /// the algorithm, and groups that would not be neighbouring columns (Gptq's act_order without static_groups).
 template <SchemeType S, class Algorithm, class M, class Real>
-  requires MatrixOperand<const M> && MomentQuantizer<Algorithm, SchemeGrid<S>, Real>
+  requires ShapedMatrix<const M> && MomentQuantizer<Algorithm, SchemeGrid<S>, Real>
 Result<PackedTensor<S>> quantize(const M& weights, const Algorithm& algorithm, const SecondMoment<Real>& moment,
                                  const Options& options = {}) {
   auto view = detail::to_view(weights, Shape{});

@@ -161,7 +161,7 @@ Result<void> quantize_nvfp4_into(MatrixView<const T> weights, Nvfp4Span<D> out, 
 /// A matrix in NVFP4, under the scale of the tensor that its largest magnitude gives: a MatrixView or anything with
 /// Eigen's accessors, of float, Half or BFloat16. Reads the matrix twice. Errors as above, and out_of_memory.
 template <Nvfp4Dialect D, KernelBackend Kernels = HighwayKernels, class M>
-  requires MatrixOperand<const M>
+  requires ShapedMatrix<const M>
 Result<Nvfp4Tensor<D>> quantize_nvfp4(const M& weights, const Options& options = {}) {
   auto view = detail::to_view(weights, Shape{});
   if (!view) return std::move(view).error();
@@ -180,6 +180,15 @@ Result<Nvfp4Tensor<D>> quantize_nvfp4(const M& weights, const Options& options =
   if (Result<void> ok = quantize_nvfp4_into<D, Kernels>(MatrixView<const T>(*view), packed->view(), options); !ok)
     return std::move(ok).error();
   return packed;
+}
+
+/// As above, from rows * cols values in row-major order.
+template <Nvfp4Dialect D, KernelBackend Kernels = HighwayKernels, class Values>
+  requires requires(const Values& v) { std::span(v); }
+Result<Nvfp4Tensor<D>> quantize_nvfp4(const Values& weights, Shape shape, const Options& options = {}) {
+  auto view = pare::view(std::span(weights), shape);
+  if (!view) return std::move(view).error();
+  return quantize_nvfp4<D, Kernels>(*view, options);
 }
 
 /// Writes the values of a matrix in NVFP4 into `out`, which may be what the dequantize of a PackedView takes. Errors:

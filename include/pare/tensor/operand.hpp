@@ -52,11 +52,13 @@ template <class T>
 inline constexpr bool is_matrix_view<MatrixView<T>> = true;
 }  // namespace detail
 
-/// What a matrix can be passed as: a MatrixView, a type with Eigen's accessors, or a contiguous range of rows * cols
-/// values.
+/// A matrix that says its shape: a MatrixView or a type with Eigen's accessors.
 template <class M>
-concept MatrixOperand =
-    detail::is_matrix_view<std::remove_const_t<M>> || StridedMatrix<M> || requires(M& m) { std::span(m); };
+concept ShapedMatrix = detail::is_matrix_view<std::remove_const_t<M>> || StridedMatrix<M>;
+
+/// What a matrix can be passed as where its shape is known: one of these, or a contiguous range of rows * cols values.
+template <class M>
+concept MatrixOperand = ShapedMatrix<M> || requires(M& m) { std::span(m); };
 
 namespace detail {
 

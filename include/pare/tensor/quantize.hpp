@@ -154,7 +154,7 @@ Result<void> quantize_into(MatrixView<const T> weights, PackedSpan<S> out, const
 /// The packed form of a matrix: a MatrixView or anything with Eigen's accessors, of float, Half or BFloat16.
 /// Errors as for quantize_into, and out_of_memory.
 template <SchemeType S, KernelBackend Kernels = HighwayKernels, class M>
-  requires MatrixOperand<const M>
+  requires ShapedMatrix<const M>
 Result<PackedTensor<S>> quantize(const M& weights, const Options& options = {}) {
   auto view = detail::to_view(weights, Shape{});
   if (!view) return std::move(view).error();

@@ -79,6 +79,9 @@ TEST(Nvfp4, TakesAnyOrderElementsExecutorAndBackend) {
   };
   const auto expected = quantize_nvfp4<modelopt>(rows);
   const auto from_columns = quantize_nvfp4<modelopt>(columns, {.executor = threads});
+  const std::vector<float> values(rows.data(), rows.data() + rows.size());
+  EXPECT_TRUE(std::ranges::equal(quantize_nvfp4<modelopt>(values, Shape{300, 333})->codes(), expected->codes()));
+  EXPECT_FALSE(quantize_nvfp4<modelopt>(values, Shape{301, 333}));
   const auto from_reference = quantize_nvfp4<modelopt, ReferenceKernels>(rows);
   ASSERT_TRUE(expected && from_columns && from_reference);
   for (const auto* other : {&*from_columns, &*from_reference}) {
