@@ -35,6 +35,19 @@ void decode_columns(const PackedView<S>& packed, std::size_t row, std::size_t be
   }
 }
 
+/// The matrix that decoded values are written to. Errors: another shape, null pointers, elements that overlap.
+template <class Out>
+auto decoded_view(Out& out, Shape shape) {
+  auto view = to_view(out, shape);
+  using T = typename std::remove_reference_t<decltype(*view)>::value_type;
+  static_assert(Element<T>, "pare: dequantize writes float, pare::Half or pare::BFloat16");
+  using View = Result<MatrixView<T>>;
+  if (!view) return View(std::move(view).error());
+  if (view->shape() != shape) return View(shape_error("the output", view->shape(), shape));
+  if (Result<void> ok = check_output(*view, "the output"); !ok) return View(std::move(ok).error());
+  return view;
+}
+
 /// Outputs of at least this many bytes leave no room in the caches for anything else.
 inline constexpr std::size_t past_caches_bytes = std::size_t{32} << 20;
 
@@ -78,13 +91,10 @@ Result<void> decode_rows(MatrixView<T> target, const Options& options, Decode&& 
 template <SchemeType S, KernelBackend Kernels = HighwayKernels, class Out>
   requires MatrixOperand<std::remove_reference_t<Out>>
 Result<void> dequantize(PackedView<S> packed, Out&& out, const Options& options = {}) {
-  auto view = detail::to_view(out, packed.shape);
-  if (!view) return std::move(view).error();
-  using T = typename std::remove_reference_t<decltype(*view)>::value_type;
-  static_assert(Element<T>, "pare: dequantize writes float, pare::Half or pare::BFloat16");
-  const MatrixView<T> target = *view;
-  if (target.shape() != packed.shape) return detail::shape_error("the output", target.shape(), packed.shape);
-  if (Result<void> ok = detail::check_output(target, "the output"); !ok) return ok;
+  const auto view = detail::decoded_view(out, packed.shape);
+  if (!view) return view.error();
+  const auto target = *view;
+  using T = typename decltype(target)::value_type;
   const Result<PackedSizes> sizes = packed_sizes<S>(packed.shape);
   if (!sizes) return sizes.error();
   if (detail::overlap(target.data, detail::extent(target), packed.codes, sizes->codes) ||

@@ -196,13 +196,10 @@ Result<Nvfp4Tensor<D>> quantize_nvfp4(const Values& weights, Shape shape, const 
 template <Nvfp4Dialect D, KernelBackend Kernels = HighwayKernels, class Out>
   requires MatrixOperand<std::remove_reference_t<Out>>
 Result<void> dequantize(Nvfp4View<D> packed, Out&& out, const Options& options = {}) {
-  auto view = detail::to_view(out, packed.shape);
-  if (!view) return std::move(view).error();
-  using T = typename std::remove_reference_t<decltype(*view)>::value_type;
-  static_assert(Element<T>, "pare: dequantize writes float, pare::Half or pare::BFloat16");
-  const MatrixView<T> target = *view;
-  if (target.shape() != packed.shape) return detail::shape_error("the output", target.shape(), packed.shape);
-  if (Result<void> ok = detail::check_output(target, "the output"); !ok) return ok;
+  const auto view = detail::decoded_view(out, packed.shape);
+  if (!view) return view.error();
+  const auto target = *view;
+  using T = typename decltype(target)::value_type;
   if (Result<void> ok = detail::check_nvfp4(packed, target); !ok) return ok;
   if (target.empty()) return {};
   return detail::decode_rows<Kernels>(target, options,
