@@ -155,6 +155,26 @@ struct Verbs {
   }
 };
 
+/// NVFP4, under a known scale of the tensor.
+template <class K>
+struct Nvfp4Verbs {
+  static constexpr auto dialect = pare::Nvfp4Dialect::modelopt;
+
+  static pare::Nvfp4Tensor<dialect> packed() { return std::move(*pare::quantize_nvfp4<dialect, K>(weights())); }
+  static MatrixView<const float> weights() { return {data->weights.data(), data->shape.rows, columns}; }
+
+  static void quantize(benchmark::State& state, std::int64_t target) {
+    auto out = packed();
+    measure(state, target, 0.0, [&] { return pare::quantize_nvfp4_into<dialect, K>(weights(), out.view()); });
+  }
+  static void dequantize(benchmark::State& state, std::int64_t target) {
+    const auto codes = packed();
+    std::vector<float> out(data->weights.size());
+    const MatrixView<float> view(out.data(), data->shape.rows, columns);
+    measure(state, target, 0.0, [&] { return pare::dequantize<dialect, K>(codes, view); });
+  }
+};
+
 template <class K, class T>
 void find_range(benchmark::State& state, std::int64_t target, std::size_t group) {
   const std::size_t n = data->weights.size();
@@ -233,6 +253,11 @@ struct Registrar {
     add("unpack", std::to_string(Bits) + "bit", &unpack<K, Bits>);
   }
 
+  void add_nvfp4() const {
+    add("quantize", "nvfp4", &Nvfp4Verbs<K>::quantize);
+    add("dequantize", "nvfp4", &Nvfp4Verbs<K>::dequantize);
+  }
+
   void add_primitives() const {
     add_ranges<float>("find_range");
     add_ranges<pare::Half>("find_range-f16");
@@ -262,6 +287,7 @@ void register_few(const char* name) {
   const Registrar<K> backend{name};
   backend.add_primitives();
   FewSchemes::for_each([&]<class S>(std::type_identity<S>) { backend.template add_main_verbs<S>(); });
+  backend.add_nvfp4();
 }
 
 void register_all() {
@@ -270,6 +296,7 @@ void register_all() {
     const Registrar<pare::HighwayKernels> backend{hwy::TargetName(target), target};
     backend.add_primitives();
     pare::Catalog::for_each([&]<class S>(std::type_identity<S>) { backend.add_verbs<S>(); });
+    backend.add_nvfp4();
     PreparedSchemes::for_each([&]<class S>(std::type_identity<S>) { backend.add_prepared<S>(); });
   }
 #if HWY_ARCH_X86
