@@ -32,6 +32,7 @@ compile() {  # arguments of the compiler
 }
 
 user_seconds() {  # the best of three; arguments of the compiler
+  compile "$@" -o "$work/out.o"  # what fails, fails here
   for _ in 1 2 3; do
     (TIMEFORMAT=%U; time compile "$@" -o "$work/out.o") 2>&1
   done | sort -n | head -1
@@ -46,8 +47,11 @@ row() {  # what, seconds, goal or nothing, bytes or nothing
 measure() {  # what, the include's goal in seconds, flags...
   local what=$1 goal=$2
   shift 2
-  row "include, $what" "$(user_seconds "$@" -c "$work/include.cpp")" "$goal" ""
-  row "quantize, $what" "$(user_seconds "$@" -c "$work/quantize.cpp")" "" "$(size "$work/out.o" | awk 'NR == 2 { print $1 }')"
+  local seconds
+  seconds=$(user_seconds "$@" -c "$work/include.cpp")
+  row "include, $what" "$seconds" "$goal" ""
+  seconds=$(user_seconds "$@" -c "$work/quantize.cpp")
+  row "quantize, $what" "$seconds" "" "$(size "$work/out.o" | awk 'NR == 2 { print $1 }')"
   # Both compilers look for include.cpp.gch or .pch where -include names include.cpp.
   local precompiled=(-include "$work/include.cpp")
   if "$compiler" --version | grep -q clang; then
@@ -55,8 +59,10 @@ measure() {  # what, the include's goal in seconds, flags...
   else
     compile "$@" -x c++-header "$work/include.cpp" -o "$work/include.cpp.gch"
   fi
-  row "include, $what, precompiled" "$(user_seconds "$@" "${precompiled[@]}" -c "$work/standard.cpp")" "" ""
-  row "quantize, $what, precompiled" "$(user_seconds "$@" "${precompiled[@]}" -c "$work/quantize.cpp")" "" ""
+  seconds=$(user_seconds "$@" "${precompiled[@]}" -c "$work/standard.cpp")
+  row "include, $what, precompiled" "$seconds" "" ""
+  seconds=$(user_seconds "$@" "${precompiled[@]}" -c "$work/quantize.cpp")
+  row "quantize, $what, precompiled" "$seconds" "" ""
   rm -f "$work"/include.cpp.?ch
 }
 

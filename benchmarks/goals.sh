@@ -10,7 +10,10 @@ programs=${1:-build/release}/bin
 "$programs/pare_bench_goals"
 if [ -x "$programs/pare_bench_peers" ]; then
   "$programs/pare_bench_peers"
-  [ $# -lt 2 ] || "$programs/pare_bench_peers" --avx2 "$2"
+  if [ $# -ge 2 ]; then
+    printf '\nEverybody kept to AVX2:\n'
+    "$programs/pare_bench_peers" --avx2 "$2"
+  fi
 else
   echo "no peers: pare_bench_peers was not built" >&2
 fi

@@ -77,18 +77,13 @@ void add_quantize(Goals& goals, const Matrices& m, const pare::Options& options 
   goals.add(pare::name<S>(), m.gigabytes(), [=] { expect(pare::quantize_into<S>(m.from, packed->view(), options)); });
 }
 
-template <class S>
+/// Elements of two bytes count as such.
+template <class S, class T = float>
 void add_dequantize(Goals& goals, const Matrices& m, const pare::Options& options = {}) {
   const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(m.from)));
-  goals.add(pare::name<S>(), m.gigabytes(), [=] { expect(pare::dequantize<S>(packed->view(), m.to, options)); });
-}
-
-/// Elements of two bytes count as such.
-template <class S, class T>
-void add_dequantize_to(Goals& goals, const Matrices& m) {
-  const auto packed = std::make_shared<pare::PackedTensor<S>>(value(pare::quantize<S>(m.from)));
   const MatrixView<T> out(reinterpret_cast<T*>(m.to.data), m.to.rows, m.to.cols);
-  goals.add(pare::name<S>(), 0.5 * m.gigabytes(), [=] { expect(pare::dequantize<S>(packed->view(), out)); });
+  goals.add(pare::name<S>(), m.gigabytes() * sizeof(T) / sizeof(float),
+            [=] { expect(pare::dequantize<S>(packed->view(), out, options)); });
 }
 
 /// NVFP4 under a known scale of the tensor, and read twice.
@@ -135,10 +130,10 @@ void conversions(const Matrices& cache, const Matrices& memory) {
   add_nvfp4(groups[0], groups[2], cache);
   add_nvfp4(groups[1], groups[3], memory);
   ConvertedToHalves::for_each([&]<class S>(std::type_identity<S>) {
-    add_dequantize_to<S, pare::BFloat16>(groups[4], cache);
-    add_dequantize_to<S, pare::BFloat16>(groups[5], memory);
-    add_dequantize_to<S, pare::Half>(groups[6], cache);
-    add_dequantize_to<S, pare::Half>(groups[7], memory);
+    add_dequantize<S, pare::BFloat16>(groups[4], cache);
+    add_dequantize<S, pare::BFloat16>(groups[5], memory);
+    add_dequantize<S, pare::Half>(groups[6], cache);
+    add_dequantize<S, pare::Half>(groups[7], memory);
   });
   for (Goals& group : groups) group.print();
 }

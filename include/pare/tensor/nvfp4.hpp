@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory_resource>
 #include <span>
 #include <type_traits>
@@ -15,6 +16,11 @@
 #include "pare/tensor/quantize.hpp"
 
 namespace pare {
+
+/// The bytes of a row's codes.
+constexpr std::size_t nvfp4_row_codes(std::size_t cols) noexcept { return ceil_div(cols, std::size_t{2}); }
+/// The bytes of a row's scales.
+constexpr std::size_t nvfp4_row_scales(std::size_t cols) noexcept { return ceil_div(cols, nvfp4_block); }
 
 /// A matrix in NVFP4 as ModelOpt's and compressed-tensors' files hold it, in somebody else's memory: E2M1 codes, the
 /// even column in the low nibble, in rows of nvfp4_row_codes bytes; an E4M3 code for each 16 columns of a row, in rows
@@ -32,17 +38,18 @@ struct BasicNvfp4View {
   {
     return {shape, codes, scales, tensor_scale};
   }
+
+  /// Rows from `first` on as a matrix of another shape, where columns are a multiple of 16.
+  [[nodiscard]] constexpr BasicNvfp4View joined(std::size_t first, Shape joined_shape) const noexcept {
+    return {joined_shape, codes + first * nvfp4_row_codes(shape.cols), scales + first * nvfp4_row_scales(shape.cols),
+            tensor_scale};
+  }
 };
 
 template <Nvfp4Dialect D>
 using Nvfp4View = BasicNvfp4View<D, const std::uint8_t>;
 template <Nvfp4Dialect D>
 using Nvfp4Span = BasicNvfp4View<D, std::uint8_t>;
-
-/// The bytes of a row's codes.
-constexpr std::size_t nvfp4_row_codes(std::size_t cols) noexcept { return ceil_div(cols, std::size_t{2}); }
-/// The bytes of a row's scales.
-constexpr std::size_t nvfp4_row_scales(std::size_t cols) noexcept { return ceil_div(cols, nvfp4_block); }
 
 /// A matrix in NVFP4 that owns its bytes.
 template <Nvfp4Dialect D>
@@ -110,6 +117,24 @@ inline Error not_finite_error() {
           "pare: the weights hold a value that is not finite, which NVFP4 has no code for"};
 }
 
+template <Nvfp4Dialect D, class Kernels, class T>
+Result<void> encode_nvfp4_rows(MatrixView<const T> weights, Nvfp4Span<D> out, const Options& options) {
+  const RowTasks tasks(weights.shape(), 1);
+  auto rows = ContiguousRows<const T>::over(weights, tasks.count, options.memory);
+  if (!rows) return std::move(rows).error();
+  std::atomic<bool> finite = true;
+  options.executor(tasks.count, [&](std::size_t task) {
+    const std::size_t end = std::min(weights.rows, (task + 1) * tasks.rows_per_task);
+    for (std::size_t r = task * tasks.rows_per_task; r < end; ++r)
+      if (!Kernels::template encode_nvfp4<D>(
+              rows->gather(task, r), weights.cols, out.tensor_scale, out.codes + r * nvfp4_row_codes(weights.cols),
+              out.scales + r * nvfp4_row_scales(weights.cols), rows->following(r, weights.cols)))
+        finite.store(false, std::memory_order_relaxed);
+  });
+  if (!finite) return not_finite_error();
+  return {};
+}
+
 /// The values of columns [begin, begin + count) of a row; `begin` is a multiple of 16.
 template <class Kernels, Nvfp4Dialect D, class T>
 void decode_nvfp4_columns(Nvfp4View<D> packed, std::size_t row, std::size_t begin, std::size_t count, T* out) {
@@ -134,28 +159,21 @@ void decode_nvfp4_columns(Nvfp4View<D> packed, std::size_t row, std::size_t begi
 
 /// Quantizes a matrix of float, Half or BFloat16 to NVFP4 into memory that the caller has prepared, under the scale of
 /// the tensor that stands in `out`: nvfp4_tensor_scale<D> of its largest magnitude, or of what a calibration found.
-/// What exceeds it saturates. The bytes are those of ModelOpt's and compressed-tensors' quantizers. Errors: a value or
-/// the scale that is not finite, a scale that is not above 0, shapes differ, null pointers, overlapping memory.
+/// What exceeds it saturates. The bytes are those of ModelOpt's and compressed-tensors' quantizers. Errors: a value
+/// that is not finite, after which `out` holds nothing of use, a scale that is not finite, a scale that is not above 0,
+/// shapes differ, null pointers, overlapping memory.
 template <Nvfp4Dialect D, KernelBackend Kernels = HighwayKernels, Element T>
 Result<void> quantize_nvfp4_into(MatrixView<const T> weights, Nvfp4Span<D> out, const Options& options = {}) {
   if (weights.shape() != out.shape) return detail::shape_error("the packed tensor", out.shape, weights.shape());
   if (Result<void> ok = detail::check_input(weights, "the weight matrix"); !ok) return ok;
   if (Result<void> ok = detail::check_nvfp4(out, weights); !ok) return ok;
   if (weights.empty()) return {};
-  const detail::RowTasks tasks(weights.shape(), 1);
-  auto rows = detail::ContiguousRows<const T>::over(weights, tasks.count, options.memory);
-  if (!rows) return std::move(rows).error();
-  std::atomic<bool> finite = true;
-  options.executor(tasks.count, [&](std::size_t task) {
-    const std::size_t end = std::min(weights.rows, (task + 1) * tasks.rows_per_task);
-    for (std::size_t r = task * tasks.rows_per_task; r < end; ++r)
-      if (!Kernels::template encode_nvfp4<D>(
-              rows->gather(task, r), weights.cols, out.tensor_scale, out.codes + r * nvfp4_row_codes(weights.cols),
-              out.scales + r * nvfp4_row_scales(weights.cols), rows->following(r, weights.cols)))
-        finite.store(false, std::memory_order_relaxed);
+  if (!weights.is_contiguous() || weights.cols % nvfp4_block != 0)
+    return detail::encode_nvfp4_rows<D, Kernels>(weights, out, options);
+  return detail::join_short_rows(weights.shape(), [&](std::size_t first, Shape shape) {
+    return detail::encode_nvfp4_rows<D, Kernels>(MatrixView<const T>(weights.row(first), shape.rows, shape.cols),
+                                                 out.joined(first, shape), options);
   });
-  if (!finite) return detail::not_finite_error();
-  return {};
 }
 
 /// A matrix in NVFP4, under the scale of the tensor that its largest magnitude gives: a MatrixView or anything with

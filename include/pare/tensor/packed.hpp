@@ -112,8 +112,9 @@ constexpr bool rows_join(Shape shape) noexcept {
          shape.cols * S::bits % 8 == 0;
 }
 
-/// Short rows as fewer long ones, which kernels take in larger pieces: calls `work(first, shape)` for the rows from
-/// `first` on as a matrix of that shape, at most twice, and returns the first error or the last result.
+/// Short rows of a matrix that is not empty as fewer long ones, which kernels take in larger pieces: calls `work(first,
+/// shape)` for the rows from `first` on as a matrix of that shape, at most twice, and returns the first error or the
+/// last result.
 template <class Work>
 auto join_short_rows(Shape shape, Work&& work) {
   constexpr std::size_t wanted = 4096;

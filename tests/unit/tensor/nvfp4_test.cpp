@@ -54,6 +54,27 @@ TEST(Nvfp4, IsWhatLayoutsStore) {
   for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], coded_b->value(i / shape.cols, i % shape.cols));
 }
 
+/// Rows that kernels get one by one, and joined.
+TEST(Nvfp4, ShortRowsAreThoseOfTheReference) {
+  for (const Shape shape : {Shape{70, 16}, Shape{131, 64}, Shape{45, 128}, Shape{33, 40}}) {
+    const std::vector<float> w = normal_values(shape.rows * shape.cols, 9);
+    const MatrixView<const float> weights(w.data(), shape.rows, shape.cols);
+    const auto packed = quantize_nvfp4<modelopt>(weights);
+    const auto expected = quantize_nvfp4<modelopt, ReferenceKernels>(weights);
+    ASSERT_TRUE(packed && expected);
+    EXPECT_TRUE(std::ranges::equal(packed->codes(), expected->codes()));
+    EXPECT_TRUE(std::ranges::equal(packed->scales(), expected->scales()));
+    std::vector<std::uint8_t> block(nvfp4_block);
+    for (std::size_t r = 0; r < shape.rows; ++r) {
+      const std::size_t begin = shape.cols / nvfp4_block / 2 * nvfp4_block, count = std::min(nvfp4_block, shape.cols);
+      const auto scale = encode_nvfp4_block<modelopt>(std::span(w).subspan(r * shape.cols + begin, count),
+                                                      packed->tensor_scale, block);
+      EXPECT_EQ(packed->scales()[r * nvfp4_row_scales(shape.cols) + begin / nvfp4_block], scale);
+      EXPECT_EQ(packed->codes()[r * nvfp4_row_codes(shape.cols) + begin / 2] & 15, block[0]);
+    }
+  }
+}
+
 TEST(Nvfp4, IsTheGridOfTheAlgorithms) {
   const std::vector<float> w = normal_values(40 * 72, 8);
   const MatrixView<const float> weights(w.data(), 40, 72);

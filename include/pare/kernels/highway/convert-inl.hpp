@@ -50,16 +50,19 @@ HWY_INLINE Floats from_half(Words h) {
   return float_of(hn::Or(sign, select(less(magnitude, set(0x7c00u)), finite, special)));
 }
 
+/// Keeps the bits of every NaN; processors' own conversions make quiet ones of them.
+HWY_INLINE Floats load_exactly(const Half* p) {
+  const hn::Rebind<std::uint16_t, FloatTag> halves;
+  return from_half(hn::PromoteTo(words, hn::LoadU(halves, reinterpret_cast<const std::uint16_t*>(p))));
+}
+
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
 HWY_INLINE Floats load(const Half* p) {
   const hn::Rebind<hwy::float16_t, FloatTag> halves;
   return hn::PromoteTo(floats, hn::LoadU(halves, reinterpret_cast<const hwy::float16_t*>(p)));
 }
 #else
-HWY_INLINE Floats load(const Half* p) {
-  const hn::Rebind<std::uint16_t, FloatTag> halves;
-  return from_half(hn::PromoteTo(words, hn::LoadU(halves, reinterpret_cast<const std::uint16_t*>(p))));
-}
+HWY_INLINE Floats load(const Half* p) { return load_exactly(p); }
 #endif
 
 HWY_INLINE void store(Floats x, float* p) { hn::StoreU(x, floats, p); }

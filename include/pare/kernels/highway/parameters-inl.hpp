@@ -142,9 +142,7 @@ HWY_INLINE void derive_parameters_of_lanes(const Range* ranges, float format_max
 template <class S>
 HWY_INLINE Floats load_scales(const std::uint8_t* stored) {
   if constexpr (std::is_same_v<S, F16>) {
-    // Processors' own conversions make every NaN a quiet one.
-    const hn::Rebind<std::uint16_t, FloatTag> halves;
-    return from_half(hn::PromoteTo(words, hn::LoadU(halves, reinterpret_cast<const std::uint16_t*>(stored))));
+    return load_exactly(reinterpret_cast<const Half*>(stored));
   } else if constexpr (std::is_same_v<S, BF16>) {
     return load(reinterpret_cast<const BFloat16*>(stored));
   } else if constexpr (std::is_same_v<S, E8M0>) {
